@@ -1,0 +1,1 @@
+"""How variants are made: methods, recipes, training, export and measurement (needs torch)."""

@@ -35,7 +35,9 @@ class Task(_Part):
     problem: Problem
     labels: tuple[str, ...] = Field(min_length=1)
     pair: bool = False
-    threshold: float = Field(0.5, gt=0, lt=1, description="multi-label: selected at or above this")
+    threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="multi-label: selected at or above this"
+    )
 
     @model_validator(mode="after")
     def _labels_fit_the_problem(self) -> Task:
@@ -53,7 +55,7 @@ class TokenizerSpec(_Part):
 
     file: FileName = "tokenizer.json"
     max_tokens: int = Field(ge=2)
-    pad_id: int = Field(0, ge=0)
+    pad_id: int = Field(default=0, ge=0)
 
 
 class SinglePlan(_Part):

@@ -7,7 +7,9 @@ all of them share one copy of the weights.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from paretext_models.scores import Floats
 from paretext_models.tokenizer import Encoded
 
 EXECUTION_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_COLUMNS = {"input_ids", "attention_mask", "token_type_ids"}
 
 
 class Runner(Protocol):
@@ -42,7 +45,7 @@ class SingleRunner:
         device: `cpu`, or `cuda:N`.
 
     Raises:
-        StoreError: the graph cannot be loaded, or the device is not there.
+        StoreError: the graph cannot be loaded or has other inputs, or the device is not there.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class SingleRunner:
         self._inputs = tuple(inputs)
         self._pad_id = pad_id
         self._session = _open_session(file, threads, device)
+        _check_interface(self._session, file, self._inputs)
         _return_freed_memory()
 
     def logits(self, batch: Sequence[Encoded]) -> Floats:
@@ -90,14 +94,21 @@ class SingleRunner:
 def open_runner(
     folder: Path, manifest: Manifest, *, threads: int = 1, device: str = "cpu"
 ) -> Runner:
-    """The runner for a variant's plan. `folder` must hold verified files (see `store.py`)."""
-    return SingleRunner(
-        folder / manifest.plan.file,
-        manifest.plan.inputs,
-        manifest.tokenizer.pad_id,
-        threads=threads,
-        device=device,
-    )
+    """The runner for a variant's plan. `folder` must hold verified files (see `store.py`).
+
+    Raises:
+        StoreError: as `SingleRunner`; the message names the variant.
+    """
+    try:
+        return SingleRunner(
+            folder / manifest.plan.file,
+            manifest.plan.inputs,
+            manifest.tokenizer.pad_id,
+            threads=threads,
+            device=device,
+        )
+    except StoreError as error:
+        raise StoreError(f"{manifest.model}/{manifest.variant}: {error}") from error
 
 
 def available_devices() -> tuple[str, ...]:
@@ -117,25 +128,44 @@ def _open_session(file: Path, threads: int, device: str) -> onnxruntime.Inferenc
     options.log_severity_level = 3
     # Waiting threads that spin take the core from the request that runs on it.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    kind, _, index = device.partition(":")
-    if kind not in EXECUTION_PROVIDERS:
-        raise StoreError(f"device {device!r}: expected cpu or cuda:N")
-    provider: str | tuple[str, dict[str, str]] = EXECUTION_PROVIDERS[kind]
-    if kind == "cuda":
-        provider = (EXECUTION_PROVIDERS[kind], {"device_id": index or "0"})
+    provider = _provider(device)
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
     except Exception as error:  # the C++ binding raises many unrelated types
         raise StoreError(f"{file.name}: ONNX Runtime cannot load it: {error}") from error
-    if kind == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+    if provider[0] not in session.get_providers():  # it fell back, with a line in the log
         raise StoreError(f"device {device!r} is not available: {session.get_providers()}")
     return session
+
+
+def _provider(device: str) -> tuple[str, dict[str, str]]:
+    """ONNX Runtime's name and options for a device."""
+    if re.fullmatch(r"cpu|cuda(:\d+)?", device) is None:
+        raise StoreError(f"device {device!r}: expected cpu or cuda:N")
+    kind, _, index = device.partition(":")
+    name = EXECUTION_PROVIDERS[kind]
+    if name not in onnxruntime.get_available_providers():
+        raise StoreError(f"device {device!r} is not available: expected cpu")
+    return name, {"device_id": index or "0"} if kind == "cuda" else {}
+
+
+def _check_interface(
+    session: onnxruntime.InferenceSession, file: Path, inputs: Sequence[str]
+) -> None:
+    """Refuse at load what would fail at each request: other inputs, or no logits."""
+    found = {each.name for each in session.get_inputs()}
+    if found != set(inputs) or not found <= _COLUMNS:
+        raise StoreError(
+            f"{file.name}: the graph has the inputs {sorted(found)}, its plan {sorted(inputs)}; "
+            f"expected the same ones, of {sorted(_COLUMNS)}"
+        )
+    outputs = [each.name for each in session.get_outputs()]
+    if "logits" not in outputs:
+        raise StoreError(f"{file.name}: the graph has the outputs {outputs}, expected logits")
 
 
 def _return_freed_memory() -> None:
     """Give back what loading freed: glibc would keep hundreds of megabytes of it."""
     if sys.platform == "linux":
-        try:
+        with contextlib.suppress(OSError, AttributeError):  # another C library, such as musl
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-        except (OSError, AttributeError):  # another C library, such as musl
-            pass

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paretext_models.errors import StoreError
@@ -44,7 +44,7 @@ class ModelPointer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    generation: int = Field(0, ge=0)
+    generation: int = Field(default=0, ge=0)
     default: Name | None = None
     teacher: str = ""
     variants: dict[Name, str] = {}
@@ -96,7 +96,7 @@ class Store:
         try:
             return ModelPointer.model_validate_json(file.read_bytes())
         except FileNotFoundError:
-            return ModelPointer(generation=0)
+            return ModelPointer()
         except (OSError, ValidationError) as error:
             raise StoreError(f"{model}: {POINTER} cannot be read: {error}") from error
 
@@ -119,7 +119,7 @@ class Store:
         if not _is_revision(revision):
             raise StoreError(f"{where}: {revision!r} is not a revision")
         folder = self._model_folder(model) / variant / revision
-        for part in (folder, folder.parent):
+        for part in (folder, folder.parent, folder.parent.parent, folder / MANIFEST):
             if part.is_symlink():
                 raise StoreError(f"{where}: {part.name} is a symbolic link")
         manifest = _read_manifest(folder, revision, where)
@@ -171,8 +171,10 @@ class Store:
         target = self._model_folder(manifest.model) / manifest.variant / revision
         with self._writing(manifest.model):
             target.parent.mkdir(exist_ok=True)
-            if not target.exists():  # the same content was published before
-                os.rename(staged, target)
+            if target.exists() and not _is_intact(target, manifest):
+                shutil.rmtree(target)  # damaged since: readers refuse it already
+            if not target.exists():  # else the same content was published before
+                staged.rename(target)
             _fsync(target.parent)
             self._point(manifest.model, lambda old: _with_variant(old, manifest, revision, teacher))
         return revision
@@ -228,7 +230,13 @@ class Store:
     def _writing(self, model: str) -> Iterator[None]:
         folder = self._model_folder(model)
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK, timeout=_LOCK_SECONDS):
+        try:
+            held = FileLock(folder / _LOCK).acquire(timeout=_LOCK_SECONDS)
+        except Timeout as error:
+            raise StoreError(
+                f"{model}: another process has been writing for {_LOCK_SECONDS:.0f} s"
+            ) from error
+        with held:
             yield
 
     def _point(self, model: str, change: Callable[[ModelPointer], ModelPointer]) -> None:
@@ -294,6 +302,14 @@ def _read_manifest(folder: Path, revision: str, where: str) -> Manifest:
         raise StoreError(f"{where}: {MANIFEST} is not valid: {error}") from error
 
 
+def _is_intact(folder: Path, manifest: Manifest) -> bool:
+    try:
+        _verify_files(folder, manifest, folder.name)
+    except StoreError:
+        return False
+    return (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest.to_json()
+
+
 def _verify_files(folder: Path, manifest: Manifest, where: str) -> None:
     for name, expected in manifest.files.items():
         file = folder / name
@@ -303,6 +319,9 @@ def _verify_files(folder: Path, manifest: Manifest, where: str) -> None:
             raise StoreError(f"{where}: {name} is missing")
         if sha256_of(file) != expected:
             raise StoreError(f"{where}: {name} does not match its sha256; the file is damaged")
+    # An ONNX graph may read other files of its folder: there must be none that nobody verified.
+    for name in sorted({entry.name for entry in folder.iterdir()} - {*manifest.files, MANIFEST}):
+        raise StoreError(f"{where}: {name} is not a file of its manifest")
 
 
 def _is_revision(text: str) -> bool:

@@ -61,7 +61,9 @@ class TextTokenizer:
             _check(pair, "text_pair")
         encoding = self._cut.encode(text, pair)
         truncated = bool(encoding.overflowing)
-        if truncated and not truncate:
+        # The library cuts nothing where not even the special tokens fit.
+        uncut = len(encoding.ids) > self.max_tokens
+        if uncut or (truncated and not truncate):
             length = len(self._whole.encode(text, pair).ids)
             raise TextError(
                 "text_too_long",

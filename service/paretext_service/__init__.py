@@ -1,0 +1,1 @@
+"""Serves variants over HTTP."""

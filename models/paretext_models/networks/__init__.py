@@ -1,0 +1,1 @@
+"""Torch modules that transformers lacks. Nothing else in this package imports torch."""
