@@ -13,7 +13,9 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from paretext_compression.files import LARGEST, RowFaultsError, Table, read_parts
+from paretext_compression.files import read_parts
+from paretext_compression.parts import cut
+from paretext_compression.table import LARGEST, RowFaultsError, Table
 from paretext_models.errors import Fault, FaultsError
 from paretext_models.manifest import DataPart, Problem, Task
 
@@ -245,115 +247,11 @@ def _assigned(
     return parts | {"train": parts.pop("rest")}, split, (*notes, *uncut)
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Rows with the same text, which stay together: a text never stands in two parts.
-
-    `stratum` and `digest` are those of the row whose digest is the smallest. `labels` are of all
-    rows, one entry for each time.
-    """
-
-    digest: bytes
-    stratum: int
-    rows: tuple[int, ...]
-    labels: tuple[int, ...]
-
-
 def _cut(
     where: str, rows: Rows, wanted: Mapping[str, int], labels: Sequence[str]
 ) -> tuple[dict[str, Rows], tuple[str, ...]]:
-    """Parts of the wanted sizes, and the `rest`; a note on labels that are only in the rest.
-
-    Membership follows from the texts and labels alone, not from the order of the rows.
-    """
-    groups = _grouped(rows)
-    left = Counter(label for group in groups for label in group.labels)
-    whole = left.copy()
-    parts = {}
-    for name, count in wanted.items():
-        taken, groups = _taken(groups, max(1, count), left)
-        if not taken:
-            expected = f"more rows, to cut {name} from"
-            raise _wrong(where, "rows", len(rows), expected)
-        parts[name] = rows.take(sorted(i for group in taken for i in group.rows))
-    parts["rest"] = rows.take(sorted(i for group in groups for i in group.rows))
-    uncut = [labels[label] for label in sorted(whole) if wanted and left[label] == whole[label]]
-    return parts, (f"{where}: too few rows to be cut of {_listed(uncut)}",) if uncut else ()
-
-
-def _taken(
-    groups: Sequence[_Group], wanted: int, left: Counter[int]
-) -> tuple[list[_Group], list[_Group]]:
-    """Groups of about `wanted` rows in total, in proportion to the strata, and the others.
-
-    A second round takes from any stratum, where one had no group small enough. `left`, the rows
-    of each label among the others, is kept up to date; no label is taken whole.
-    """
-    quotas = _quotas(groups, wanted)
-    chosen: set[int] = set()
-    for proportional in (True, False):
-        for i, group in enumerate(groups):
-            size = len(group.rows)
-            room = min(wanted, quotas[group.stratum]) if proportional else wanted
-            if size > room or i in chosen or not _may_go(group, left):
-                continue
-            chosen.add(i)
-            wanted -= size
-            quotas[group.stratum] -= size
-            left.subtract(group.labels)
-    others = [group for i, group in enumerate(groups) if i not in chosen]
-    return [groups[i] for i in sorted(chosen)], others
-
-
-def _may_go(group: _Group, left: Counter[int]) -> bool:
-    """Whether each of its labels keeps a row elsewhere."""
-    return all(left[label] > times for label, times in Counter(group.labels).items())
-
-
-def _quotas(groups: Sequence[_Group], wanted: int) -> dict[int, int]:
-    """Rows to take of each stratum: its share, rounded so that they add up (largest remainder)."""
-    sizes: Counter[int] = Counter()
-    for group in groups:
-        sizes[group.stratum] += len(group.rows)
-    shares = {stratum: divmod(wanted * size, sizes.total()) for stratum, size in sizes.items()}
-    quotas = {stratum: whole for stratum, (whole, _) in shares.items()}
-    by_remainder = sorted(shares, key=lambda stratum: (-shares[stratum][1], stratum))
-    for stratum in by_remainder[: wanted - sum(quotas.values())]:
-        quotas[stratum] += 1
-    return quotas
-
-
-def _grouped(rows: Rows) -> list[_Group]:
-    """The groups in the order of their digests."""
-    labels = _labels_of(rows.targets)
-    strata = _strata(rows.targets, labels)
-    same: dict[str, list[tuple[bytes, int, int]]] = {}
-    for i, (text, pair) in enumerate(rows.inputs()):
-        digest = hashlib.sha256(f"{text}\x1f{pair}".encode()).digest()
-        same.setdefault(text, []).append((digest, strata[i], i))
-    groups = [
-        _Group(
-            *min(members)[:2],
-            tuple(i for *_, i in members),
-            tuple(one for *_, i in members for one in labels[i]),
-        )
-        for members in same.values()
-    ]
-    return sorted(groups, key=lambda group: group.digest)
-
-
-def _labels_of(targets: NDArray[Any]) -> list[tuple[int, ...]]:
-    """Each row's class indices; a regression is one class."""
-    if targets.ndim == 2:
-        return [tuple(np.flatnonzero(row).tolist()) for row in targets]
-    classes = targets if targets.dtype == np.int64 else np.zeros(len(targets), np.int64)
-    return [(label,) for label in classes.tolist()]
-
-
-def _strata(targets: NDArray[Any], labels: Sequence[tuple[int, ...]]) -> list[int]:
-    """Each row's class; the rarest of several, -1 for none; a regression's quartile."""
-    if targets.dtype != np.int64 and targets.ndim == 1:
-        quartiles = np.quantile(targets, (0.25, 0.5, 0.75))
-        return np.searchsorted(quartiles, targets, side="right").tolist()
-    rows = Counter(label for row in labels for label in row)
-    return [min(row, key=lambda label: (rows[label], label), default=-1) for row in labels]
+    """Parts of the wanted sizes, and the `rest`; a note on labels that are only in the rest."""
+    indices, uncut = cut(where, rows.inputs(), rows.targets, wanted)
+    names = _listed([labels[label] for label in uncut])
+    notes = (f"{where}: too few rows to be cut of {names}",) if uncut else ()
+    return {name: rows.take(part) for name, part in indices.items()}, notes

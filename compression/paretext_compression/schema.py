@@ -30,7 +30,7 @@ def build_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Paretext recipe",
         "type": "object",
-        "required": ["name", "steps"],
+        "required": ["name"],
         "additionalProperties": False,
         "properties": {
             "name": {"type": "string", "pattern": f"^{NAME_PATTERN}$"},

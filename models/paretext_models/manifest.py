@@ -143,7 +143,7 @@ class Measured(_Part):
     paired: PairedTest | None = None
     agreement: Estimate | None = None
     flips: tuple[Flip, ...] = ()
-    calibration_error: float | None = Field(None, ge=0, le=1)
+    calibration_error: float | None = Field(default=None, ge=0, le=1)
     per_class_recall: dict[str, float] = {}
     parameters: int = Field(ge=0)
     macs: int = Field(ge=0, description="multiply-accumulates for one text of `macs_tokens`")

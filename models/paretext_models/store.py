@@ -9,8 +9,6 @@ A reader needs no lock: it sees the old pointer or the new one. Writers of one m
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 import uuid
@@ -22,20 +20,31 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paretext_models.errors import StoreError
-from paretext_models.manifest import (
-    NAME_PATTERN,
-    PLAN_KINDS,
-    SCHEMA_VERSION,
-    Manifest,
-    Name,
-    is_name,
-    revision_of,
+from paretext_models.manifest import NAME_PATTERN, Manifest, Name, is_name, revision_of
+from paretext_models.verify import (
+    MANIFEST,
+    hash_files,
+    is_intact,
+    read_manifest,
+    sha256_of,
+    verify_files,
 )
 
-MANIFEST = "manifest.json"
+__all__ = [
+    "MANIFEST",
+    "POINTER",
+    "ModelPointer",
+    "Refusal",
+    "Store",
+    "StoredVariant",
+    "hash_files",
+    "sha256_of",
+]
+
 POINTER = "model.json"
 _LOCK = ".lock"
 _STAGING = ".staging-"
+_ASIDE = f".{POINTER}-"
 _LOCK_SECONDS = 60.0
 
 
@@ -122,10 +131,10 @@ class Store:
         for part in (folder, folder.parent, folder.parent.parent, folder / MANIFEST):
             if part.is_symlink():
                 raise StoreError(f"{where}: {part.name} is a symbolic link")
-        manifest = _read_manifest(folder, revision, where)
+        manifest = read_manifest(folder, revision, where)
         if (manifest.model, manifest.variant) != (model, variant):
             raise StoreError(f"{where}: its manifest is of {manifest.model}/{manifest.variant}")
-        _verify_files(folder, manifest, where)
+        verify_files(folder, manifest, where)
         return StoredVariant(folder, revision, manifest)
 
     def load_all(self, model: str) -> tuple[list[StoredVariant], list[Refusal]]:
@@ -162,16 +171,18 @@ class Store:
             StoreError: a file is missing or does not match its hash.
         """
         where = f"{manifest.model}/{manifest.variant}"
+        if manifest.variant == POINTER:
+            raise StoreError(f"{where}: a variant cannot be named like the model's pointer")
         content = manifest.to_json()
         revision = revision_of(content)
-        _verify_files(staged, manifest, where)
+        verify_files(staged, manifest, where)
         (staged / MANIFEST).write_bytes(content)
         for file in staged.iterdir():
             _fsync(file)
         target = self._model_folder(manifest.model) / manifest.variant / revision
         with self._writing(manifest.model):
             target.parent.mkdir(exist_ok=True)
-            if target.exists() and not _is_intact(target, manifest):
+            if target.exists() and not is_intact(target, manifest):
                 shutil.rmtree(target)  # damaged since: readers refuse it already
             if not target.exists():  # else the same content was published before
                 staged.rename(target)
@@ -210,11 +221,18 @@ class Store:
             shutil.rmtree(self._model_folder(model) / variant, ignore_errors=True)
 
     def sweep(self, model: str, older_than_seconds: float = 3600.0) -> None:
-        """Remove staging folders that a killed build left behind."""
+        """Remove what killed writers left behind: staging folders, and pointers never swapped in.
+
+        Args:
+            older_than_seconds: how long before the model's last change a staging folder must have
+                been idle; a younger one may belong to a build that still runs.
+        """
         folder = self._model_folder(model)
         if not folder.is_dir():
             return
         with self._writing(model):
+            for aside in folder.glob(f"{_ASIDE}*"):  # written under the lock, which is ours now
+                aside.unlink(missing_ok=True)
             newest = (folder / POINTER).stat().st_mtime if (folder / POINTER).exists() else 0.0
             for staged in folder.glob(f"{_STAGING}*"):
                 with contextlib.suppress(OSError):
@@ -244,24 +262,11 @@ class Store:
         old = self.pointer(model)
         new = change(old).model_copy(update={"generation": old.generation + 1})
         folder = self._model_folder(model)
-        aside = folder / f".{POINTER}-{uuid.uuid4().hex}"
+        aside = folder / f"{_ASIDE}{uuid.uuid4().hex}"
         aside.write_text(new.model_dump_json(indent=1) + "\n")
         _fsync(aside)
         os.replace(aside, folder / POINTER)
         _fsync(folder)
-
-
-def sha256_of(file: Path) -> str:
-    """The sha256 of a file's content, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def hash_files(folder: Path) -> dict[str, str]:
-    """The sha256 of every file in a variant's folder but the manifest."""
-    return {
-        file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST
-    }
 
 
 def _with_variant(
@@ -274,54 +279,6 @@ def _with_variant(
             "teacher": old.teacher if teacher is None else teacher,
         }
     )
-
-
-def _read_manifest(folder: Path, revision: str, where: str) -> Manifest:
-    file = folder / MANIFEST
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{where}: {MANIFEST} cannot be read: {error.strerror}") from error
-    if revision_of(content) != revision:
-        raise StoreError(f"{where}: {MANIFEST} was changed after it was published as {revision}")
-    try:
-        raw = json.loads(content)
-        version, plan = raw["schema_version"], raw["plan"]["kind"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{where}: {MANIFEST} is not a manifest: {error}") from error
-    # Told apart from damage: the remedy is another version of Paretext, not another copy.
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{where}: schema version {version!r}; this Paretext reads {SCHEMA_VERSION}"
-        )
-    if plan not in PLAN_KINDS:
-        raise StoreError(f"{where}: plan {plan!r}; this Paretext runs {', '.join(PLAN_KINDS)}")
-    try:
-        return Manifest.model_validate(raw)
-    except ValidationError as error:
-        raise StoreError(f"{where}: {MANIFEST} is not valid: {error}") from error
-
-
-def _is_intact(folder: Path, manifest: Manifest) -> bool:
-    try:
-        _verify_files(folder, manifest, folder.name)
-    except StoreError:
-        return False
-    return (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == manifest.to_json()
-
-
-def _verify_files(folder: Path, manifest: Manifest, where: str) -> None:
-    for name, expected in manifest.files.items():
-        file = folder / name
-        if file.is_symlink():
-            raise StoreError(f"{where}: {name} is a symbolic link")
-        if not file.is_file():
-            raise StoreError(f"{where}: {name} is missing")
-        if sha256_of(file) != expected:
-            raise StoreError(f"{where}: {name} does not match its sha256; the file is damaged")
-    # An ONNX graph may read other files of its folder: there must be none that nobody verified.
-    for name in sorted({entry.name for entry in folder.iterdir()} - {*manifest.files, MANIFEST}):
-        raise StoreError(f"{where}: {name} is not a file of its manifest")
 
 
 def _is_revision(text: str) -> bool:

@@ -36,15 +36,7 @@ async def execute(
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
-
-    def ended() -> None:
-        loop.call_soon_threadsafe(_set, done)
-
-    ticket = Ticket(texts, run, ended)
-    try:
-        scheduler.submit(ticket)
-    except QueueFullError as error:
-        raise _queue_full(error) from None
+    ticket = _submit(scheduler, texts, run, done)
     timer = None
     if deadline_ms is not None:
         left = max(0.0, deadline_ms / 1e3 - exchange.age)
@@ -60,6 +52,26 @@ async def execute(
     exchange.timings.queue = ticket.queue_seconds
     _check_end(ticket.end, deadline_ms)
     return ticket.results
+
+
+def _submit(
+    scheduler: Scheduler,
+    texts: Sequence[Text],
+    run: Callable[[Text], Any],
+    done: asyncio.Future[None],
+) -> Ticket:
+    """Queue the texts; `done` is set once they have ended."""
+    loop = done.get_loop()
+
+    def ended() -> None:
+        loop.call_soon_threadsafe(_set, done)
+
+    ticket = Ticket(texts, run, ended)
+    try:
+        scheduler.submit(ticket)
+    except QueueFullError as error:
+        raise _queue_full(error) from None
+    return ticket
 
 
 async def _watch(receive: Receive, scheduler: Scheduler, ticket: Ticket) -> None:

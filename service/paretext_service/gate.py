@@ -116,8 +116,8 @@ class Gate:
 
     def _count(self, exchange: Exchange) -> None:
         metrics = self._service.metrics
-        metrics.inflight.dec()
         metrics.count(exchange.model, exchange.variant, exchange.reason, exchange.status)
+        metrics.inflight.dec()
 
 
 def problem_response(error: ProblemError, request_id: str) -> Response:

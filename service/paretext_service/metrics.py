@@ -55,9 +55,6 @@ class Metrics:
         def counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
             return Counter(f"paretext_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
-            return Gauge(f"paretext_{name}", text, labels, registry=registry)
-
         def histogram(name: str, text: str, labels: tuple[str, ...]) -> Histogram:
             return Histogram(f"paretext_{name}", text, labels, registry=registry, buckets=buckets)
 
@@ -78,6 +75,13 @@ class Metrics:
         )
         self.tokens = counter("tokens_total", "Tokens classified.", _VARIANT)
         self.truncated = counter("truncated_total", "Texts cut to the variant's limit.", _VARIANT)
+        self._add_gauges()
+        self._gauges: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def _add_gauges(self) -> None:
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"paretext_{name}", text, labels, registry=self.registry)
+
         self.info = gauge(
             "variant_info", "1 for each variant served.", (*_VARIANT, "revision", "device")
         )
@@ -93,7 +97,6 @@ class Metrics:
         )
         self.queue_depth = gauge("queue_depth", "Texts that wait for a worker.")
         self.inflight = gauge("inflight_requests", "Requests accepted and not yet answered.")
-        self._gauges: dict[tuple[str, str], tuple[str, str]] = {}
 
     def watch_queue(self, waiting: Callable[[], int]) -> None:
         self.queue_depth.set_function(waiting)

@@ -132,7 +132,7 @@ def _decide_freely(
         if one.variant == default:
             return Decision(one, "default")
     # The default is damaged, or does not fit the device: what comes nearest to the full model.
-    nearest = max(left, key=lambda one: (one.accuracy, *_speed(one)))
+    nearest = min(left, key=lambda one: (-one.accuracy, *_cost(one)))
     return Decision(nearest, "best_effort" if conditions.device is None else "default")
 
 
@@ -145,11 +145,11 @@ def _decide_by_accuracy(
         return Decision(_fastest(meeting), reason)
     if conditions.strict or conditions.variant is not None:
         bound = "the lower bound of its accuracy" if conditions.lower_bound else "an accuracy"
-        names = ", ".join(one.variant for one in left)
+        names = ", ".join(sorted(one.variant for one in left))
         return Unroutable(
             "conditions_not_met", f"no variant has {bound} of at least {floor} (of: {names})"
         )
-    nearest = max(left, key=lambda one: (_judged(one, conditions), *_speed(one)))
+    nearest = min(left, key=lambda one: (-_judged(one, conditions), *_cost(one)))
     return Decision(nearest, "best_effort")
 
 
@@ -159,15 +159,15 @@ def _judged(candidate: Candidate, conditions: Conditions) -> float:
 
 def _fastest(candidates: Sequence[Candidate]) -> Candidate:
     """By measured latency where every candidate has one, else by multiply-accumulates."""
-    if all(one.p50_ms is not None for one in candidates):
-        return min(candidates, key=lambda one: (one.p50_ms or 0.0, one.macs, one.variant))
-    return min(candidates, key=lambda one: (one.macs, one.variant))
+    if any(one.p50_ms is None for one in candidates):
+        return min(candidates, key=lambda one: (one.macs, one.variant))
+    return min(candidates, key=_cost)
 
 
-def _speed(candidate: Candidate) -> tuple[float, int]:
-    """Larger is faster; breaks ties of accuracy."""
+def _cost(candidate: Candidate) -> tuple[float, int, str]:
+    """Breaks ties of accuracy: the fastest first, and never by the order they came in."""
     p50 = float("inf") if candidate.p50_ms is None else candidate.p50_ms
-    return -p50, -candidate.macs
+    return p50, candidate.macs, candidate.variant
 
 
 def _unknown_variant(variant: str, candidates: Sequence[Candidate]) -> Unroutable:

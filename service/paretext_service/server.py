@@ -25,7 +25,7 @@ from paretext_service.settings import Settings
 logger = logging.getLogger("paretext.server")
 
 _BACKLOG = 2048
-# Requests that are on the wire when the signal comes are still read and told to go elsewhere.
+# From refusing connections to closing those that are idle.
 _LAME_DUCK_SECONDS = 0.2
 # From failing what has not ended in time to cutting connections.
 _LAST_WORDS_SECONDS = 2
@@ -43,8 +43,8 @@ def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> in
         InputError: there is nothing to serve with, or the address cannot be had.
     """
     check_store(settings)
-    configure_logging(settings)
     with listen(settings) as listener:
+        configure_logging(settings)
         server = build_server(settings)
         address = _address(listener)
 
@@ -58,9 +58,10 @@ def run(settings: Settings, *, ready: Callable[[str], None] | None = None) -> in
                 ready(address)
 
         server.service.on_ready = announce
-        # uvicorn raises the signal again once it has shut down; by then it has been obeyed.
+        # Also in force before uvicorn's own, and after it: it raises the signal once more when it
+        # has shut down, and the default action would turn that into a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _ignore)
+            signal.signal(number, server.handle_exit)
         server.run([listener])
     return 0
 
@@ -113,6 +114,9 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.service.draining = True
         logger.info("draining: %d texts wait", self.service.scheduler.waiting)
+        for server in self.servers:
+            server.close()
+        # Connections that were just opened, and requests on the wire, still get their answer.
         await asyncio.sleep(_LAME_DUCK_SECONDS)
         timer = asyncio.get_running_loop().call_later(
             self.service.settings.drain_seconds, self.service.scheduler.drain
@@ -125,10 +129,6 @@ class DrainingServer(uvicorn.Server):
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Stands in for the default action, which would end the process with an error."""
 
 
 def main(settings: Settings) -> int:

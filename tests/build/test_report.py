@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from paretext_compression import pareto, report
+from paretext_compression import card, chart, page, pareto, report
+from paretext_compression.row import Row
 from paretext_models.errors import InputError
 from paretext_models.manifest import Lineage, Manifest, Task, TokenizerSpec
 from paretext_models.profile import BucketProfile, HostProfile
@@ -50,7 +51,7 @@ def profile(p50: float, tokens: tuple[int, ...] = (16, 64, 128), cpu: str = "a C
     return HostProfile(host=host, load_seconds=1, resident_bytes=1, buckets=buckets)
 
 
-def terminal(shown: list[report.Row]) -> str:
+def terminal(shown: list[Row]) -> str:
     out = io.StringIO()
     Console(file=out, width=100).print(report.terminal_table(shown))
     return out.getvalue()
@@ -130,14 +131,14 @@ def test_frontier_and_order_go_by_latency_where_there_is_one(make: Make) -> None
     assert [row.variant for row in shown] == ["fp32", "slow-bad", "fast", "unmeasured"]
     assert [row.variant for row in shown if row.on_frontier] == ["fp32", "fast"]
     assert [row.variant for row in shown if row.is_default] == ["fast"]
-    assert "not measured: unmeasured" in report.html(shown)
+    assert "not measured: unmeasured" in page.html(shown)
 
 
 def test_without_any_profile_the_chart_shows_computation_and_says_so(make: Make) -> None:
     shown = report.rows([(make("fp32", measured={"macs": 5_000_000}), None), (make("a"), None)])
-    page = report.html(shown)
-    assert "multiply-accumulates per text of 128 tokens" in page
-    assert "p50 latency" not in page
+    text = page.html(shown)
+    assert "multiply-accumulates per text of 128 tokens" in text
+    assert "p50 latency" not in text
     assert {row.label for row in shown} == {"baseline", "not smaller; speed not measured"}
 
 
@@ -160,7 +161,7 @@ def test_markup_in_names_is_shown_literally(make: Make) -> None:
 
 def test_html_is_well_formed_escaped_and_self_contained(make: Make) -> None:
     bad = make("fp32").model_copy(update={"model": HOSTILE, "variant": HOSTILE})
-    page = report.html(report.rows([(bad, profile(1.0, cpu=HOSTILE)), (make("b"), None)]))
+    text = page.html(report.rows([(bad, profile(1.0, cpu=HOSTILE)), (make("b"), None)]))
     tags: list[str] = []
     links: list[str] = []
 
@@ -169,11 +170,11 @@ def test_html_is_well_formed_escaped_and_self_contained(make: Make) -> None:
             tags.append(tag)
             links.extend(value or "" for key, value in attrs if key in ("src", "href"))
 
-    Reader().feed(page)
+    Reader().feed(text)
     assert tags.count("script") == 1  # the page's own
     assert not links
-    assert "http" not in page
-    svg = page[page.index("<svg") : page.index("</svg>") + 6]
+    assert "http" not in text
+    svg = text[text.index("<svg") : text.index("</svg>") + 6]
     titles = [node.text or "" for node in ElementTree.fromstring(svg).iter("title")]
     assert len(titles) == 1
     assert "alert(1)" in titles[0]
@@ -182,7 +183,7 @@ def test_html_is_well_formed_escaped_and_self_contained(make: Make) -> None:
 def test_html_has_a_section_for_each_model(make: Make) -> None:
     other = make("fp32").model_copy(update={"model": "other"})
     shown = report.rows([(make("fp32"), None)]) + report.rows([(other, None)])
-    assert report.html(shown).count("<svg") == 2
+    assert page.html(shown).count("<svg") == 2
     assert report.markdown(shown).count("\n## ") + 1 == 2
 
 
@@ -196,60 +197,60 @@ def test_markdown_cells_cannot_break_the_table(make: Make) -> None:
 
 def test_marker_areas_are_proportional_to_sizes() -> None:
     points = [
-        pareto.Point(name, 1.0, 0.9, 0.8, 0.95, size, True, name)
+        chart.Point(name, 1.0, 0.9, 0.8, 0.95, size, True, name)
         for name, size in (("a", 4_000_000), ("b", 1_000_000))
     ]
-    svg = ElementTree.fromstring(pareto.svg(points, pareto.Texts("t", "s", "x", "y")))
+    svg = ElementTree.fromstring(chart.svg(points, chart.Texts("t", "s", "x", "y")))
     large, small = (float(node.attrib["r"]) for node in svg.iter("circle"))
     assert large / small == pytest.approx(2.0)
 
 
 def test_labels_do_not_overlap() -> None:
     points = [
-        pareto.Point(f"variant-{i}", 10 + i / 9, 90 + i / 5, 88, 93, 10**6 * (i + 1), i == 8, "")
+        chart.Point(f"variant-{i}", 10 + i / 9, 90 + i / 5, 88, 93, 10**6 * (i + 1), i == 8, "")
         for i in range(9)
     ]
     names = {point.name for point in points}
-    scene = pareto._scene(points, pareto.Texts("t", "s", "x", "y"))
-    labels = [s for s in scene if isinstance(s, pareto.Label) and s.text in names]
+    scene = chart._scene(points, chart.Texts("t", "s", "x", "y"))
+    labels = [s for s in scene if isinstance(s, chart.Label) and s.text in names]
     assert {label.text for label in labels} == names
     boxes = [(s.x - 4 * len(s.text), s.y - 12, s.x + 4 * len(s.text), s.y + 4) for s in labels]
     for i, box in enumerate(boxes):
-        assert not any(pareto._shared(box, other) for other in boxes[i + 1 :])
+        assert not any(chart._shared(box, other) for other in boxes[i + 1 :])
         assert box[0] >= 0
-        assert box[2] <= pareto.WIDTH
+        assert box[2] <= chart.WIDTH
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(0.1, 0.12), (3.1, 14.2), (0.0, 1.0), (-0.2, 0.9), (80, 99.5), (1e-4, 5e9)]
 )
 def test_ticks_are_few_and_inside(low: float, high: float) -> None:
-    found = pareto.ticks(low, high)
+    found = chart.ticks(low, high)
     assert 3 <= len(found) <= 9
     assert all(low <= tick <= high for tick in found)
     if low > 0:
-        assert all(low <= tick <= high for tick in pareto.log_ticks(low, high))
-        assert len(pareto.log_ticks(low, high)) >= 2
+        assert all(low <= tick <= high for tick in chart.log_ticks(low, high))
+        assert len(chart.log_ticks(low, high)) >= 2
 
 
 @pytest.mark.parametrize("measured", [True, False])
 def test_png_has_the_promised_size(make: Make, tmp_path: Path, measured: bool) -> None:
     file = tmp_path / "chart.png"
     known = profile(1.0, cpu="$a CPU$") if measured else None
-    report.png(report.rows([(make("fp32"), known), (make("int8"), known)]), file)
+    pareto.png(report.rows([(make("fp32"), known), (make("int8"), known)]), file)
     assert struct.unpack(">II", file.read_bytes()[16:24]) == (1200, 750)
 
 
 def test_no_variants_give_empty_tables_and_a_named_error(tmp_path: Path) -> None:
-    assert "<svg" not in report.html([])
+    assert "<svg" not in page.html([])
     assert report.markdown([]) == ""
     assert terminal([])
     with pytest.raises(InputError, match=r"chart\.png: no variants"):
-        report.png([], tmp_path / "chart.png")
+        pareto.png([], tmp_path / "chart.png")
 
 
 def test_model_card_states_the_figures_and_their_doubt(make: Make) -> None:
-    card = report.model_card(
+    text = card.model_card(
         make(
             "int8",
             accuracy=0.88,
@@ -273,16 +274,16 @@ def test_model_card_states_the_figures_and_their_doubt(make: Make) -> None:
         'pipeline_tag: "text-classification"',
         'tokenizer("a text", "its pair", return_tensors="pt", truncation=True, max_length=256)',
     ):
-        assert part in card
-    assert "license" not in card
-    compile(card.split("```python")[1].split("```")[0], "card", "exec")
+        assert part in text
+    assert "license" not in text
+    compile(text.split("```python")[1].split("```")[0], "card", "exec")
 
 
 def test_model_card_escapes_and_does_not_depend_on_itself(make: Make) -> None:
     plain = make("fp32", description=HOSTILE)
-    card = report.model_card(plain)
-    assert "<script>" not in card
-    assert "\n# y" not in card
+    text = card.model_card(plain)
+    assert "<script>" not in text
+    assert "\n# y" not in text
     with_card = plain.model_copy(update={"files": {**plain.files, "README.md": "0" * 64}})
-    assert report.model_card(with_card) == card
-    assert " ms" not in card
+    assert card.model_card(with_card) == text
+    assert " ms" not in text

@@ -208,6 +208,14 @@ def test_publishing_a_wrong_hash_changes_nothing(tmp_path: Path) -> None:
     assert Store(tmp_path).pointer("tiny") == before
 
 
+def test_no_variant_takes_the_place_of_the_pointer(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"^tiny/model\.json: a variant cannot be named like"):
+            publish_tiny(tmp_path, variant="model.json")
+        publish_tiny(tmp_path)
+    assert set(Store(tmp_path).pointer("tiny").variants) == {"fp32"}
+
+
 def test_publishing_again_repairs_a_damaged_revision(tmp_path: Path) -> None:
     revision = publish_tiny(tmp_path)
     (folder_of(tmp_path) / "model.onnx").write_bytes(b"")
@@ -228,6 +236,17 @@ def test_the_default_can_move_but_not_be_removed(tmp_path: Path) -> None:
     for call in (store.set_default, store.remove):
         with pytest.raises(StoreError, match="tiny/fp32: no such variant"):
             call("tiny", "fp32")
+
+
+def test_sweep_removes_pointers_that_were_never_swapped_in(tmp_path: Path) -> None:
+    publish_tiny(tmp_path)
+    before = Store(tmp_path).pointer("tiny")
+    left = tmp_path / "tiny" / ".model.json-0123"
+    left.write_text("{")
+    Store(tmp_path).sweep("tiny")
+    assert not left.exists()
+    assert Store(tmp_path).pointer("tiny") == before
+    assert Store(tmp_path).load("tiny", "fp32").manifest.variant == "fp32"
 
 
 def test_sweep_removes_only_old_staging(tmp_path: Path) -> None:

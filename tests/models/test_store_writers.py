@@ -89,6 +89,9 @@ def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path, stop: str) -> None
     # Its lock went with it, and the next writer succeeds.
     publish_tiny(tmp_path, variant="int8")
     assert len(Store(tmp_path).load_all("tiny")[0]) == 2
+    Store(tmp_path).sweep("tiny", older_than_seconds=-60)
+    left = {entry.name for entry in (tmp_path / "tiny").iterdir()}
+    assert left <= {".lock", "model.json", "fp32", "int8"}
 
 
 def test_a_writer_that_hangs_is_named_not_waited_for(

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from tiny_store import publish_tiny
 
 from paretext_service.protocols import classify as classify_module
 from paretext_service.server import DrainingServer, build_server, listen
 from paretext_service.service import Service
 from paretext_service.settings import Settings
+from tiny_store import publish_tiny
 
 
 @dataclass
@@ -33,6 +33,11 @@ class Running:
         return self.client.post("/v1/classify", json=body, headers=sent)
 
     def metric(self, name: str, **labels: str) -> float | None:
+        """The value once what was asked has been counted: the answer is out a moment before."""
+        registry = self.service.metrics.registry
+        until = time.monotonic() + 0.5
+        while registry.get_sample_value("paretext_inflight_requests") and time.monotonic() < until:
+            time.sleep(0.001)
         return self.service.metrics.registry.get_sample_value(name, labels)
 
 
@@ -50,8 +55,9 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def serve(store: Path, tmp_path: Path) -> Iterator[Serve]:
+def serve(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Start servers in threads; they are stopped when the test ends."""
+    monkeypatch.setattr("paretext_service.server._LAME_DUCK_SECONDS", 0.0)
     started: list[tuple[DrainingServer, threading.Thread, httpx.Client]] = []
 
     def start(*, wait: bool = True, **settings: Any) -> Running:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_store import LABELS, publish_tiny
 
 from paretext_models.manifest import Task
 from paretext_models.runner import open_runner
 from paretext_models.scores import Floats, scores
 from paretext_models.store import Store
 from paretext_models.tokenizer import TextTokenizer
+from tiny_store import LABELS, publish_tiny
 
 
 def expected_logits(store: Path, variant: str, text: str) -> Floats:

@@ -20,7 +20,7 @@ from BERT into Simple Neural Networks", section 3 (augmentation); the network is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -50,8 +50,8 @@ class Parameters:
     embedding: Annotated[int, Field(ge=1, le=4096, description="size of token vectors")] = 128
     channels: Annotated[int, Field(ge=1, le=4096, description="filters of each width")] = 128
     widths: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=63, multiple_of=1)], ...],
-        Field(min_length=1, max_length=16, description="odd numbers of tokens a filter spans"),
+        tuple[Literal[1, 3, 5, 7, 9, 11, 13, 15], ...],
+        Field(min_length=1, max_length=8, description="numbers of tokens a filter spans, odd"),
     ] = (1, 3, 5)
     dropout: Annotated[float, Field(ge=0, lt=1, description="while training")] = 0.3
     epochs: Annotated[
@@ -59,7 +59,7 @@ class Parameters:
     ] = 12
     batch_size: Annotated[int, Field(ge=1, le=4096, description="texts a step")] = 64
     learning_rate: Annotated[float, Field(gt=0, le=1, description="peak learning rate")] = 1e-3
-    temperature: Annotated[float, Field(gt=0, le=100, description="T, softens the answers")] = 2.0
+    temperature: Annotated[float, Field(ge=0.1, le=100, description="T, softens the answers")] = 2.0
     hard: Annotated[
         float, Field(ge=0, le=1, description="h, weight of the labels against the teacher")
     ] = 0.3

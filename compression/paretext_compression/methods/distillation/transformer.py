@@ -1,7 +1,8 @@
 r"""Teach a transformer student with the teacher's answers and hidden states.
 
 \[ L = h\,L_\mathrm{label} + (1-h)\,T^2\,\mathrm{KL}(p_t^T \| p_s^T)
-     + \beta\,\frac{1}{L_s}\sum_l \Bigl\| \frac{s_l}{\|s_l\|} - \frac{t_{m(l)}}{\|t_{m(l)}\|} \Bigr\|^2 \]
+     + \beta\,\frac{1}{L_s}\sum_l
+       \Bigl\| \frac{s_l}{\|s_l\|} - \frac{t_{m(l)}}{\|t_{m(l)}\|} \Bigr\|^2 \]
 
 with \(p^T = \mathrm{softmax}(z/T)\), the mean over all tokens in the last term, and the student's
 layers matched evenly to the teacher's, last to last. The student is whatever the steps before have
@@ -49,7 +50,7 @@ class Parameters:
     ] = 0
     batch_size: Annotated[int, Field(ge=1, le=4096, description="texts a step")] = 32
     learning_rate: Annotated[float, Field(gt=0, le=1, description="peak learning rate")] = 2e-4
-    temperature: Annotated[float, Field(gt=0, le=100, description="T, softens the answers")] = 2.0
+    temperature: Annotated[float, Field(ge=0.1, le=100, description="T, softens the answers")] = 2.0
     hard: Annotated[
         float, Field(ge=0, le=1, description="h, weight of the labels against the teacher")
     ] = 0.3

@@ -19,6 +19,7 @@ Reference: Michel et al. 2019, "Are Sixteen Heads Really Better than One?", sect
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -32,6 +33,8 @@ from paretext_compression.architecture import EncoderLayer, encoder_layers
 from paretext_compression.importance import in_rounds, losses, normalised
 from paretext_compression.method import About, Context, TrainingData
 from paretext_compression.network import Network
+
+Hook = Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 ABOUT = About(
     helps={
@@ -61,11 +64,7 @@ class Parameters:
 def network(
     parameters: Parameters, network: Network, data: TrainingData, context: Context
 ) -> Network:
-    """Remove heads.
-
-    Raises:
-        AssertionError: never for a validated recipe; the network must be a transformer.
-    """
+    """Remove heads."""
     total = sum(layer.heads for layer in encoder_layers(network.transformer))
     layers = len(encoder_layers(network.transformer))
     final = max(layers, round(total * (1 - parameters.fraction)))
@@ -139,7 +138,7 @@ def choose(
     return [sorted(heads) for heads in kept]
 
 
-def _gate(layer: EncoderLayer, gates: list[Tensor]) -> object:
+def _gate(layer: EncoderLayer, gates: list[Tensor]) -> Hook:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (context_layer,) = inputs
         gate = torch.ones(len(context_layer), layer.heads, device=context_layer.device)

@@ -59,8 +59,8 @@ def network(
 def choose(layers: int, parameters: Parameters) -> list[int]:
     """The layers (from 0) that stay."""
     count = max(1, round(layers * (1 - parameters.fraction)))
-    if parameters.keep == "first" or count == 1:
-        return list(range(count))
     if parameters.keep == "last":
         return list(range(layers - count, layers))
+    if parameters.keep == "first" or count == 1:
+        return list(range(count))
     return [int(place) for place in np.linspace(0, layers - 1, count).round()]
