@@ -108,7 +108,9 @@ def fit(
             )
             state.step += 1
             progress.advance(loss=value)
-            if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS:
+            # Not behind the last batch: the epoch's score must be taken first.
+            due = time.monotonic() - saved > _CHECKPOINT_SECONDS and state.step % per_epoch
+            if checkpoint and due:
                 _save(checkpoint, module, optimizer, state)
                 saved = time.monotonic()
         _judge(state, epoch, score(_evaluating(network)), module, how)
