@@ -180,7 +180,9 @@ class Workshop:
             integer = any("Integer" in name or name.startswith("Q") for name in measured.operators)
             write_probes(folder / PROBES, runner, self.teacher.tokenizer, integer=integer)
             manifest = self._manifest(recipe, network, measured, folder)
-            revision = store.publish(folder, manifest, teacher=self.teacher.name)
+            revision = store.publish(
+                folder, manifest, teacher=self.teacher.name, first_is_default=False
+            )
         return Built(manifest, revision, reused=False)
 
     def _write(self, folder: Path, graph: onnx.ModelProto) -> None:

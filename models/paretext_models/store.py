@@ -157,13 +157,22 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def publish(self, staged: Path, manifest: Manifest, *, teacher: str | None = None) -> str:
+    def publish(
+        self,
+        staged: Path,
+        manifest: Manifest,
+        *,
+        teacher: str | None = None,
+        first_is_default: bool = True,
+    ) -> str:
         """Publish the files of a staging folder as a variant, and point the model at it.
 
         Args:
             staged: a folder from `staging` that holds every file the manifest lists.
             manifest: with the sha256 of every file.
             teacher: recorded in the pointer where given.
+            first_is_default: a model's first variant becomes its default; a build that will choose
+                among several leaves that open.
 
         Returns: the revision.
 
@@ -187,7 +196,17 @@ class Store:
             if not target.exists():  # else the same content was published before
                 staged.rename(target)
             _fsync(target.parent)
-            self._point(manifest.model, lambda old: _with_variant(old, manifest, revision, teacher))
+            default = manifest.variant if first_is_default else None
+            self._point(
+                manifest.model,
+                lambda old: old.model_copy(
+                    update={
+                        "variants": {**old.variants, manifest.variant: revision},
+                        "default": old.default or default,
+                        "teacher": old.teacher if teacher is None else teacher,
+                    }
+                ),
+            )
         return revision
 
     def set_default(self, model: str, variant: str) -> None:
@@ -267,18 +286,6 @@ class Store:
         _fsync(aside)
         os.replace(aside, folder / POINTER)
         _fsync(folder)
-
-
-def _with_variant(
-    old: ModelPointer, manifest: Manifest, revision: str, teacher: str | None
-) -> ModelPointer:
-    return old.model_copy(
-        update={
-            "variants": {**old.variants, manifest.variant: revision},
-            "default": old.default or manifest.variant,
-            "teacher": old.teacher if teacher is None else teacher,
-        }
-    )
 
 
 def _is_revision(text: str) -> bool:
