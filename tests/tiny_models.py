@@ -6,10 +6,13 @@ are nearly equal, and no check on them could fail.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers, processors
 from tokenizers.normalizers import BertNormalizer
@@ -27,6 +30,7 @@ from paretext_compression.batches import Examples
 from paretext_compression.method import Context, TrainingData
 from paretext_compression.network import Network, transformer_network
 from paretext_compression.progress import silent
+from paretext_models import host
 from paretext_models.manifest import Problem, Task, TokenizerSpec
 from paretext_models.tokenizer import Encoded
 from tiny_data import Row, write_jsonl
@@ -40,6 +44,19 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _GOOD, _BAD = ("good", "great", "fine", "lovely"), ("bad", "awful", "poor", "dull")
 _FILLERS = ("the", "film", "was", "slow", "plot", "and", "actors", "were", "but", "music", "ending")
 _WIDTH = 0.5
+
+
+@contextmanager
+def plain_machine() -> Iterator[None]:
+    """One core, on which more threads would only wait for each other, and no bfloat16, which some
+    processors have: what is compared must not depend on where the tests run."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host, "cores", lambda: 1)
+        patch.setattr(host, "instruction_sets", lambda: ())
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(threads)
 
 
 def word_tokenizer(architecture: Architecture) -> PreTrainedTokenizerFast:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from paretext_compression.batches import Examples, sorted_batches
 from paretext_compression.distil import Distillation, distil
+from paretext_compression.fit import autocast
 from paretext_compression.losses import label_loss
 from paretext_compression.method import Context, TrainingData
 from paretext_compression.network import Network
 from paretext_compression.progress import Steps
 
 # Importance is an average; more rows than this do not change the order of heads or neurons.
-_ROWS = 2048
+_ROWS = 1024
 
 
-def losses(network: Network, examples: Examples, context: Context) -> Iterator[Tensor]:
+def losses(
+    network: Network, examples: Examples, context: Context, wanted: Sequence[Tensor] = ()
+) -> Iterator[Tensor]:
     """The label loss of one batch after the other, summed over its texts, ready for gradients.
 
-    At most 2,048 rows of train are used. The network is in evaluation mode: no dropout.
+    At most 1,024 rows of train are used. The network is in evaluation mode: no dropout.
+
+    Args:
+        wanted: the parameters whose gradients will be asked for; those of the others are not
+            computed, which saves a third of the time.
     """
     rng = np.random.default_rng((context.seed, 29))
     rows = rng.permutation(len(examples))[:_ROWS]
@@ -33,11 +41,25 @@ def losses(network: Network, examples: Examples, context: Context) -> Iterator[T
     )
     network.module.to(context.device).eval()
     progress = Steps(context.report, f"{context.step}: importance", len(chosen))
-    with torch.enable_grad():
-        for indices, batch in sorted_batches(chosen, context.device, size=32):
-            logits = network.logits(batch).float()
-            yield label_loss(logits, batch["targets"], context.task.problem).sum()
+    with torch.enable_grad(), _gradients_only_of(network.module, wanted):
+        for indices, batch in sorted_batches(chosen, context.device):
+            with autocast(context.device):
+                logits = network.logits(batch)
+            yield label_loss(logits.float(), batch["targets"], context.task.problem).sum()
             progress.advance(len(indices))
+
+
+@contextlib.contextmanager
+def _gradients_only_of(module: nn.Module, wanted: Sequence[Tensor]) -> Iterator[None]:
+    kept = {id(tensor) for tensor in wanted}
+    before = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    for parameter, _ in before:
+        parameter.requires_grad_(id(parameter) in kept)
+    try:
+        yield
+    finally:
+        for parameter, required in before:
+            parameter.requires_grad_(required)
 
 
 def normalised(importance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import onnx
@@ -21,7 +23,6 @@ from paretext_models.networks.cnn import CnnClassifier, CnnConfig, Output
 from paretext_models.tokenizer import Encoded
 from tiny_models import ARCHITECTURES, MAX_TOKENS, Architecture, drawn_examples, tiny_classifier
 
-Graph = onnx.ModelProto
 Make = Callable[[Architecture], Network]
 architectures = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
@@ -30,15 +31,22 @@ def rows_of(network: Network) -> Examples:
     return drawn_examples(30, pad_id=int(network.architecture == "roberta"))
 
 
-def fused(network: Network) -> Graph:
+def fused(network: Network) -> onnx.ModelProto:
     return fuse(export(network), network)
 
 
-def checked(network: Network, graph: Graph) -> Parity:
+@cache
+def exported(make: Make, architecture: Architecture) -> tuple[Network, onnx.ModelProto]:
+    """A network and its fused graph; not to be changed."""
+    network = make(architecture)
+    return network, fused(network)
+
+
+def checked(network: Network, graph: onnx.ModelProto) -> Parity:
     return parity(network, graph, rows_of(network), MAX_TOKENS)
 
 
-def assert_refused(network: Network, graph: Graph) -> None:
+def assert_refused(network: Network, graph: onnx.ModelProto) -> None:
     with pytest.raises(ParetextError, match="parity: the ONNX graph differs"):
         checked(network, graph)
 
@@ -54,10 +62,9 @@ def pruned(architecture: Architecture) -> Network:
     return network
 
 
-def with_mask_of_ones(graph: Graph) -> Graph:
+def with_mask_of_ones(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with its mask replaced by ones, as a wrong export might have it."""
-    edited = Graph()
-    edited.CopyFrom(graph)
+    edited = copy.deepcopy(graph)
     for node in edited.graph.node:
         node.input[:] = ["ones" if name == "attention_mask" else name for name in node.input]
     edited.graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "one"))
@@ -79,11 +86,9 @@ class IgnoresMask(nn.Module):
 
 @architectures
 @pytest.mark.parametrize("make", [tiny_classifier, pruned])
-def test_a_fused_graph_answers_like_its_network(
-    architecture: Architecture, make: Make
-) -> None:
-    network = make(architecture)
-    found = checked(network, fused(network))
+def test_a_fused_graph_answers_like_its_network(architecture: Architecture, make: Make) -> None:
+    network, graph = exported(make, architecture)
+    found = checked(network, graph)
     assert found.logit_spread > 0.5, "too narrow for any check to fail"
     assert found.max_abs_difference <= 1e-4 * found.logit_spread
     assert found.inputs == 15
@@ -92,8 +97,7 @@ def test_a_fused_graph_answers_like_its_network(
 @architectures
 @pytest.mark.parametrize("make", [tiny_classifier, pruned])
 def test_all_that_can_be_fused_is(architecture: Architecture, make: Make) -> None:
-    network = make(architecture)
-    graph = fused(network)
+    network, graph = exported(make, architecture)
     counts = operators(graph)
     assert missing_fusions(graph, network) == []
     assert (counts["Attention"], counts["SkipLayerNormalization"], counts["BiasGelu"]) == (2, 4, 2)
@@ -115,23 +119,22 @@ def test_what_was_not_fused_is_named() -> None:
 
 @architectures
 def test_a_graph_that_ignores_the_mask_is_refused(architecture: Architecture) -> None:
-    network = tiny_classifier(architecture)
+    network, graph = exported(tiny_classifier, architecture)
     assert_refused(network, with_mask_of_ones(export(network)))
-    assert_refused(network, with_mask_of_ones(fused(network)))
+    assert_refused(network, with_mask_of_ones(graph))
 
 
 @architectures
 def test_a_network_that_ignores_the_mask_is_refused(architecture: Architecture) -> None:
-    network = tiny_classifier(architecture)
+    network, graph = exported(tiny_classifier, architecture)
     careless = Network(IgnoresMask(network.module), architecture, network.inputs)
-    assert_refused(careless, fused(network))
+    assert_refused(careless, graph)
 
 
 @architectures
 @pytest.mark.parametrize("place", range(4), ids=["query", "key", "value", "output"])
 def test_a_lost_projection_is_noticed(architecture: Architecture, place: int) -> None:
-    network = tiny_classifier(architecture)
-    graph = fused(network)
+    network, graph = exported(tiny_classifier, architecture)
     damaged = network.copy()
     layer = encoder_layers(damaged.transformer)[1]
     projection = (*layer.projections, layer.attention_output)[place]
@@ -143,8 +146,8 @@ def test_a_lost_projection_is_noticed(architecture: Architecture, place: int) ->
 
 @architectures
 def test_a_lost_matrix_of_the_graph_is_noticed(architecture: Architecture) -> None:
-    network = tiny_classifier(architecture)
-    graph = fused(network)
+    network, graph = exported(tiny_classifier, architecture)
+    graph = copy.deepcopy(graph)
     names = {node.input[1] for node in graph.graph.node if node.op_type == "Attention"}
     for tensor in graph.graph.initializer:
         if tensor.name in names:
@@ -155,15 +158,15 @@ def test_a_lost_matrix_of_the_graph_is_noticed(architecture: Architecture) -> No
 
 
 def test_lost_segments_are_noticed_where_the_rows_have_them() -> None:
-    network = tiny_classifier("bert")
+    network, graph = exported(tiny_classifier, "bert")
     blind = network.copy()
     with torch.no_grad():
         blind.transformer.get_parameter("bert.embeddings.token_type_embeddings.weight")[1] = 0
     pair = Encoded([2, 10, 3, 11, 12, 3], [0, 0, 0, 1, 1, 1], False)
     rows = Examples((pair, pair), np.zeros(2, np.int64), 0)
-    parity(network, fused(network), rows, MAX_TOKENS)
+    parity(network, graph, rows, MAX_TOKENS)
     with pytest.raises(ParetextError, match="parity"):
-        parity(blind, fused(network), rows, MAX_TOKENS)
+        parity(blind, graph, rows, MAX_TOKENS)
 
 
 @pytest.mark.parametrize("place", ["torch", "graph", "both"])

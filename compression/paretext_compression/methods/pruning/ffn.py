@@ -88,7 +88,7 @@ def neuron_importance(
     layers = encoder_layers(network.transformer)
     sums = [np.zeros(layer.neurons) for layer in layers]
     weights = [tensor for layer in layers for tensor in _tensors(layer)]
-    for loss in losses(network, data.train, context):
+    for loss in losses(network, data.train, context, weights):
         gradients = iter(torch.autograd.grad(loss, weights))
         for total, layer in zip(sums, layers, strict=True):
             total += _first_order(layer, next(gradients), next(gradients), next(gradients))
