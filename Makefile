@@ -8,7 +8,7 @@ DEMO_ARGS ?=
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-SOURCES := models compression service cli tests benchmarks
+SOURCES := models compression service cli tests benchmarks docs
 
 .PHONY: demo test test-fast lint check format schema clean
 
@@ -35,6 +35,7 @@ format: $(VENV)/.dev
 
 schema: $(VENV)/.dev
 	$(BIN)/python -m paretext_compression.schema
+	$(BIN)/python docs/reference.py
 
 # Torch comes first and alone: asked for along with packages that need it, pip may take a build with
 # several gigabytes of CUDA.

@@ -20,9 +20,9 @@ from typing import Any, Self
 
 import numpy as np
 import onnxruntime
+
 from load import read_texts
 from options import ending_well, load_variant
-
 from paretext_models.errors import ParetextError
 from paretext_models.host import cores
 from paretext_models.runner import open_runner

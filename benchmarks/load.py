@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-from options import EXAMPLES, amount, count, ending_well
-
+from options import EXAMPLES, amount, amount_or_none, count, ending_well
 from paretext_models.errors import Fault, FaultsError, InputError
 
 # How long a request that is under way at the end may still take.
@@ -93,8 +93,7 @@ class _Connection(asyncio.Protocol):
         self._waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own is no subclass
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -234,7 +233,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--texts", type=Path, default=EXAMPLES / "test.jsonl")
     parser.add_argument("--connections", type=count, default=8)
     parser.add_argument("--seconds", type=amount, default=8.0, help="the most it takes")
-    parser.add_argument("--warmup", type=amount, default=1e-9, help="seconds that do not count")
+    parser.add_argument(
+        "--warmup", type=amount_or_none, default=0.0, help="seconds that do not count"
+    )
     parser.add_argument("--requests", type=count, help="end after so many")
     parser.add_argument("--offset", type=int, default=0, help="texts of the first round to skip")
     return parser.parse_args()

@@ -34,6 +34,11 @@ def amount(text: str) -> float:
     return value
 
 
+def amount_or_none(text: str) -> float:
+    """A finite number of at least 0, for argparse."""
+    return 0.0 if text.strip() in ("0", "0.0") else amount(text)
+
+
 def words(text: str) -> tuple[str, ...]:
     """Names separated by commas, for argparse."""
     return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import Self
 
 import psutil
-from load import LoadResult
 
+from load import LoadResult
 from paretext_models.errors import ParetextError
 
 HERE = Path(__file__).resolve().parent
@@ -104,7 +104,10 @@ class Server:
         )
         if done.returncode:
             raise ParetextError(f"the load generator failed: {done.stderr.strip()}")
-        return LoadResult(**json.loads(done.stdout))
+        result = LoadResult(**json.loads(done.stdout))
+        if result.errors and not result.requests:
+            raise ParetextError(f"no request was answered: {result.errors} {done.stderr.strip()}")
+        return result
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection(HOST, self.port, timeout=_START_SECONDS)

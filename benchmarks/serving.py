@@ -18,11 +18,11 @@ from typing import Any
 from ceiling import Ceiling
 from load import LoadResult, read_texts
 from options import EXAMPLES, RESULTS, amount, count, counts, ending_well, load_variant, words
+from paretext_models.errors import Fault, FaultsError
+from pipelines import open_pipelines
 from processes import Server, paretext_server, pipeline_server
 from record import environment, ratio, write
 from tables import print_serving
-
-from paretext_models.errors import Fault, FaultsError
 
 # Ways of the loop that may be the fastest; see `ceiling.WAYS`. The fastest one is the ceiling.
 _CHOOSING = ("shared", "plain", "pooled")
@@ -42,7 +42,6 @@ class Plan:
     seconds: float
     rounds: int
     starts: int
-    torch_threads: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Turn:
 
 def measure(plan: Plan) -> dict[str, Any]:
     """Everything, as the record that is written."""
-    settings = {name: getattr(plan, name) for name in ("seconds", "rounds", "torch_threads")}
+    settings = {name: getattr(plan, name) for name in ("seconds", "rounds", "starts")}
     record: dict[str, Any] = {
         "environment": environment(),
         "settings": settings,
@@ -65,22 +64,21 @@ def measure(plan: Plan) -> dict[str, Any]:
         "variants": {name: _measure_starts(plan, _serving(plan, name)) for name in plan.variants},
     }
     with contextlib.ExitStack() as stack:
-        pipeline = None
-        if plan.teacher:
-            start = _pipeline(plan.teacher, plan.torch_threads)
-            record["pipeline"] = _measure_starts(plan, start)
-            pipeline = stack.enter_context(start())
+        others: dict[int, Server] = {}
+        if teacher := plan.teacher:
+            record["pipeline"] = _measure_starts(plan, lambda: pipeline_server(teacher))
+            trial = max(plan.seconds / 2, 2.0)
+            opened = open_pipelines(teacher, plan.texts, plan.connections, trial)
+            pipelines = stack.enter_context(opened)
+            others = pipelines.chosen
+            record["pipeline"]["trials"] = pipelines.trials
         for variant in plan.variants:
-            record["variants"][variant] |= _measure_variant(plan, variant, pipeline)
+            record["variants"][variant] |= _measure_variant(plan, variant, others)
     return record
 
 
 def _serving(plan: Plan, variant: str) -> Callable[[], Server]:
     return lambda: paretext_server(plan.store, plan.model, variant)
-
-
-def _pipeline(teacher: Path, torch_threads: int) -> Callable[[], Server]:
-    return lambda: pipeline_server(teacher, torch_threads)
 
 
 def _measure_starts(plan: Plan, start: Callable[[], Server]) -> dict[str, Any]:
@@ -97,7 +95,7 @@ def _measure_starts(plan: Plan, start: Callable[[], Server]) -> dict[str, Any]:
     }
 
 
-def _measure_variant(plan: Plan, variant: str, pipeline: Server | None) -> dict[str, Any]:
+def _measure_variant(plan: Plan, variant: str, others: dict[int, Server]) -> dict[str, Any]:
     stored = load_variant(plan.store, plan.model, variant)
     with (
         _serving(plan, variant)() as server,
@@ -105,7 +103,10 @@ def _measure_variant(plan: Plan, variant: str, pipeline: Server | None) -> dict[
     ):
         way, ways = _choose(ceiling, max(plan.seconds / 4, 0.5))
         rounds = [
-            {many: _turn(plan, many, server, ceiling, way, pipeline) for many in plan.connections}
+            {
+                many: _turn(plan, many, server, ceiling, way, others.get(many))
+                for many in plan.connections
+            }
             for _ in range(plan.rounds)
         ]
     return {
@@ -182,7 +183,6 @@ def _plan() -> tuple[Plan, Path]:
     parser.add_argument("--seconds", type=amount, default=8.0, help="of each turn")
     parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--starts", type=count, default=5)
-    parser.add_argument("--torch-threads", type=int, default=0, help="(b); 0: torch's own choice")
     parser.add_argument("--out", type=Path, default=RESULTS / "serving.json")
     given = vars(parser.parse_args())
     out, none = given.pop("out"), given.pop("no_pipeline")

@@ -13,6 +13,7 @@ import typer
 from paretext.extras import require
 from paretext.progress import reporting
 from paretext.report import print_table
+from paretext.train import check_device
 from paretext_models.errors import InputError
 from paretext_models.manifest import NAME_PATTERN, is_name
 from paretext_models.profile import HostProfile, profile
@@ -92,7 +93,7 @@ def build_variants(
         recipes=tuple(find(recipe) for recipe in recipes or RECOMMENDED),
         work=work,
         seed=seed,
-        device=device,
+        device=check_device(device),
         force=force,
     )
     built = build(options, report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +49,10 @@ def _build(store: Path) -> None:
     from paretext_compression import page, pareto
     from paretext_compression.train import TrainOptions, train
 
-    data, teacher = str(examples()), store / ".work" / "teacher"
+    data = str(examples())
+    # A changed example makes another teacher; the old one's folder is left as it is.
+    made_of = _digest(examples().glob("*.jsonl"), str(encoder()))
+    teacher = store / ".work" / made_of[:12] / "teacher"
     store.mkdir(parents=True, exist_ok=True)
     with reporting(as_json=False) as report:
         train(str(encoder()), data, teacher, TrainOptions(), report)
@@ -82,9 +86,13 @@ def encoder() -> Path:
 
 def _key() -> str:
     """What the demo is made of. A changed example or recipe makes it build again."""
-    digest = hashlib.sha256(__version__.encode())
     recipes = Path(str(resources.files("paretext_compression"))) / "recipes"
-    for file in sorted([*examples().glob("*.jsonl"), *recipes.glob("*.toml")]):
+    return _digest([*examples().glob("*.jsonl"), *recipes.glob("*.toml")])
+
+
+def _digest(files: Iterable[Path], also: str = "") -> str:
+    digest = hashlib.sha256(f"{__version__} {also}".encode())
+    for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -37,8 +40,22 @@ def _options(
     pass
 
 
+def _interruptible(run: Callable[..., None]) -> Callable[..., None]:
+    """Typer would end without a word."""
+
+    @functools.wraps(run)
+    def interruptible(**options: Any) -> None:
+        try:
+            run(**options)
+        except KeyboardInterrupt:
+            typer.echo("paretext: interrupted; the same command goes on from here", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return interruptible
+
+
 for _command in (demo, train, build, profile, report, verify, recipes, serve):
-    app.command(_command.NAME, help=_command.__doc__)(_command.run)
+    app.command(_command.NAME, help=_command.__doc__)(_interruptible(_command.run))
 
 
 def main() -> None:
@@ -48,6 +65,7 @@ def main() -> None:
     except ParetextError as error:
         typer.echo(f"paretext: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("paretext: interrupted; the same command goes on from here", err=True)
-        sys.exit(INTERRUPTED)
+    except OSError as error:
+        # Where the reason is a file that the user named, this says it all.
+        typer.echo(f"paretext: {error.filename or 'failed'}: {error.strerror or error}", err=True)
+        sys.exit(2 if error.filename else 1)

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from paretext.report import check_models
+from paretext_models.errors import InputError
 from paretext_models.profile import profile
+from paretext_models.runner import available_devices
 from paretext_models.settings import cache_folder
 from paretext_models.store import Store
 
@@ -24,6 +26,9 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print profiles as JSON.")] = False,
 ) -> None:
     """Latency at 16, 64 and 128 tokens, load time and memory of every variant; about 6 s each."""
+    if device not in available_devices():
+        known = ", ".join(available_devices())
+        raise InputError(f"--device: got {device!r}, expected one of {known}")
     failed = False
     for name in check_models(store, model):
         loaded, refused = Store(store).load_all(name)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from paretext_models.errors import InputError
-from paretext_models.recipe import ABOUT, methods, schema
 
 NAME = "recipes"
 
@@ -19,6 +18,7 @@ def run(
 ) -> None:
     """List methods and recipes with their parameters, defaults, and what each helps."""
     from paretext_compression.recipes import RECOMMENDED, find, names
+    from paretext_models.recipe import methods, schema
 
     if name and name not in methods() and name not in names() and not name.endswith(".toml"):
         known = ", ".join((*names(), *methods()))
@@ -40,6 +40,8 @@ def run(
 
 
 def _method(name: str) -> str:
+    from paretext_models.recipe import ABOUT, schema
+
     definition = schema()["$defs"][name]
     about = definition[ABOUT]
     lines = [f"{name}: {definition['description']}", "", "Helps:"]
@@ -54,9 +56,12 @@ def _method(name: str) -> str:
 
 def _everything(name: str) -> dict[str, Any]:
     from paretext_compression.recipes import find, names
+    from paretext_models.recipe import methods, schema
 
     definitions = schema()["$defs"]
+    wanted = [name] if name else names()
+    shown = [find(one) for one in wanted if one not in methods()]
     return {
-        "recipes": {r: find(r).to_dict() for r in names() if name in ("", r)},
+        "recipes": {recipe.name: recipe.to_dict() for recipe in shown},
         "methods": {m: definitions[m] for m in methods() if name in ("", m)},
     }

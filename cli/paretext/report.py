@@ -44,7 +44,8 @@ def run(
     if html:
         html.write_text(page.html(everything), encoding="utf-8")
     if png:
-        pareto.png(everything, png)
+        with needing("compression"):
+            pareto.png(everything, png)
     if as_json:
         typer.echo(json.dumps([_figures(row) for row in everything]))
         return

@@ -6,13 +6,17 @@ import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from paretext_models.errors import InputError
 from paretext_service.settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 NAME = "serve"
 _SIMPLE = (bool, int, float, str, Path)
@@ -34,14 +38,21 @@ def serve(options: dict[str, Any], ready: Callable[[str], None] | None = None) -
     try:
         settings = Settings(**_parsed(options))
     except ValidationError as error:
-        faults = [
-            f"  {'.'.join(map(str, fault['loc']))}: got {fault.get('input')!r}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_context=False)
-        ]
-        raise InputError("\n".join(["settings:", *faults])) from None
+        faults = error.errors(include_url=False, include_context=False)
+        raise InputError("\n".join(["settings:", *map(_line, faults)])) from None
+    except SettingsError as error:
+        raise InputError(f"settings: {error}: {error.__cause__}") from None
     code = server.run(settings, ready=ready)
     if code:
         raise typer.Exit(code)
+
+
+def _line(fault: ErrorDetails) -> str:
+    """One wrong setting. Keys are secret, and what no field names would be all settings at once."""
+    where = ".".join(map(str, fault["loc"]))
+    secret = not where or where.startswith(("api_keys", "admin_keys"))
+    got = "" if secret else f"got {fault['input']!r}: "
+    return f"  {where or 'together'}: {got}{fault['msg']}"
 
 
 def _parsed(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -15,6 +16,8 @@ from paretext_models.manifest import Problem
 
 NAME = "train"
 PROBLEMS = ("single_label", "multi_label", "regression")
+# Those that frame a pair, and some of each text.
+FEWEST_TOKENS = 8
 PROBLEM_HELP = f"One of {', '.join(PROBLEMS)}; by default what the labels look like."
 
 
@@ -35,6 +38,11 @@ def run(
     require("compression")
     from paretext_compression.train import TrainOptions, train
 
+    if not math.isfinite(learning_rate):
+        raise InputError(f"--learning-rate: got {learning_rate}, expected a finite number")
+    if 0 < max_tokens < FEWEST_TOKENS:
+        expected = f"0 or at least {FEWEST_TOKENS}"
+        raise InputError(f"--max-tokens: got {max_tokens}, expected {expected}")
     options = TrainOptions(
         epochs=epochs,
         batch_size=batch_size,
@@ -42,7 +50,7 @@ def run(
         max_tokens=max_tokens,
         seed=seed,
         problem=check_problem(problem),
-        device=device,
+        device=check_device(device),
     )
     with reporting(as_json=as_json) as report:
         record = train(encoder, data, out, options, report)
@@ -52,6 +60,17 @@ def run(
     (metric, value) = next(iter(record["tune_score"].items()))
     typer.echo(f"{out}: {metric} {value:.4f} on the rows held out for tuning")
     typer.echo(f"next: paretext build {out} --data {data} --store STORE")
+
+
+def check_device(device: str | None) -> str | None:
+    """Raises: InputError: for a device that torch cannot train on here."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if device is not None and device not in known:
+        raise InputError(f"--device: got {device!r}, expected one of {', '.join(known)}")
+    return device
 
 
 def check_problem(problem: str | None) -> Problem | None:

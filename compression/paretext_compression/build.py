@@ -190,8 +190,9 @@ class Workshop:
 
         onnx.save(graph, folder / "model.onnx")
         (folder / "tokenizer.json").write_text(self.teacher.tokenizer_json, encoding="utf-8")
-        config = self.teacher.network.transformer.config.to_dict()
-        (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        # As `save_pretrained` writes it: the full dictionary names the teacher's folder.
+        config = self.teacher.network.transformer.config.to_json_string()
+        (folder / "config.json").write_text(config)
 
     def _manifest(
         self, recipe: Recipe, network: Network, measured: Measured, folder: Path

@@ -23,7 +23,7 @@ from paretext_compression.network import Network
 from paretext_compression.progress import Event
 
 # Fewer steps than this leave a small data set half learnt; many more waste time on a large one.
-_STEPS = 600
+_STEPS = 300
 _EPOCHS = (3, 15)
 
 
@@ -88,9 +88,9 @@ def distil(student: Network, data: TrainingData, context: Context, how: Distilla
     return student
 
 
-def automatic_epochs(rows: int, batch_size: int) -> int:
-    """Epochs for about 600 steps: 3 to 15."""
-    return int(np.clip(-(-_STEPS * batch_size // max(rows, 1)), *_EPOCHS))
+def automatic_epochs(rows: int, batch_size: int, steps: int = _STEPS) -> int:
+    """Epochs for about this many steps: 3 to 15."""
+    return int(np.clip(-(-steps * batch_size // max(rows, 1)), *_EPOCHS))
 
 
 def teacher_layer(layer: int, layers: int, teacher_layers: int) -> int:

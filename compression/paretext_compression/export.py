@@ -32,6 +32,7 @@ def export(network: Network) -> onnx.ModelProto:
     """The network as an ONNX graph with the variant's inputs and one output, `logits`."""
     import onnx
 
+    network = network.copy()  # exporting changes a model's configuration
     with tempfile.TemporaryDirectory() as folder, quiet():
         file = Path(folder) / "model.onnx"
         network.module.cpu().eval()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from paretext_compression.batches import Batch, Examples, training_batches
 from paretext_compression.network import Network
 from paretext_compression.progress import Report, Steps
 from paretext_models import host
+from paretext_models.errors import ParetextError
 
 Loss = Callable[[Network, Batch], Tensor]
 Score = Callable[[Network], tuple[float, ...]]
@@ -82,9 +84,13 @@ def fit(
     Args:
         loss: mean loss of a batch.
         score: of the network on held-out rows, higher is better; taken after each epoch.
-        checkpoint: a folder to resume from and to write to.
+        checkpoint: a folder to resume from and to write to. The caller removes it, once it has put
+            the result where it belongs.
 
     Returns: the best score.
+
+    Raises:
+        ParetextError: the loss or the score is not finite: training has diverged.
     """
     module = network.module.to(device)
     optimizer = _optimizer(module, how)
@@ -107,21 +113,22 @@ def fit(
                 per_epoch,
             )
             state.step += 1
+            _check_finite((value,), f"{step_name}: the loss", state.step, how)
             progress.advance(loss=value)
             # Not behind the last batch: the epoch's score must be taken first.
             due = time.monotonic() - saved > _CHECKPOINT_SECONDS and state.step % per_epoch
             if checkpoint and due:
                 _save(checkpoint, module, optimizer, state)
                 saved = time.monotonic()
-        _judge(state, epoch, score(_evaluating(network)), module, how)
-        if checkpoint and time.monotonic() - saved > _CHECKPOINT_SECONDS / 2:
+        found = score(_evaluating(network))
+        _check_finite(found, f"{step_name}: the score", state.step, how)
+        _judge(state, epoch, found, module, how)
+        if checkpoint and (state.finished or time.monotonic() - saved > _CHECKPOINT_SECONDS / 2):
             _save(checkpoint, module, optimizer, state)
             saved = time.monotonic()
     progress.finish()
     module.load_state_dict(state.best_weights)
     module.eval()
-    if checkpoint:
-        shutil.rmtree(checkpoint, ignore_errors=True)
     return state.best
 
 
@@ -185,6 +192,15 @@ def _optimizer(module: nn.Module, how: Fit) -> torch.optim.AdamW:
     return torch.optim.AdamW(settings, lr=how.learning_rate, fused=True)
 
 
+def _check_finite(values: tuple[float, ...], what: str, step: int, how: Fit) -> None:
+    """Training that has diverged never comes back, and no epoch after it is the best one."""
+    if not all(map(math.isfinite, values)):
+        raise ParetextError(
+            f"{what} is {', '.join(map(str, values))} after step {step}, expected finite numbers;"
+            f" a lower learning rate than {how.learning_rate:g} may help"
+        )
+
+
 def _evaluating(network: Network) -> Network:
     network.module.eval()
     return network
@@ -207,8 +223,9 @@ def _save(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, sta
     aside = folder.with_name(folder.name + ".new")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    save_file(_contiguous(module.state_dict()), aside / "weights.safetensors")
-    save_file(_contiguous(_moments(module, optimizer)), aside / "optimizer.safetensors")
+    if not state.finished:
+        save_file(_contiguous(module.state_dict()), aside / "weights.safetensors")
+        save_file(_contiguous(_moments(module, optimizer)), aside / "optimizer.safetensors")
     save_file(_contiguous(state.best_weights), aside / "best.safetensors")
     content = {
         "step": state.step,
@@ -233,18 +250,25 @@ def _resume(folder: Path | None, module: nn.Module, optimizer: torch.optim.Optim
         os.replace(old, folder)
     if not (folder / "state.json").exists():
         return _State()
-    content = json.loads((folder / "state.json").read_text())
-    module.load_state_dict(load_file(folder / "weights.safetensors"))
-    _restore_moments(module, optimizer, load_file(folder / "optimizer.safetensors"))
-    best = load_file(folder / "best.safetensors")
     device = next(module.parameters()).device
-    return _State(
-        step=content["step"],
-        best=tuple(content["best"]),
-        best_epoch=content["best_epoch"],
-        finished=content["finished"],
-        best_weights={name: tensor.to(device) for name, tensor in best.items()},
-    )
+    try:
+        content = json.loads((folder / "state.json").read_text())
+        best = load_file(folder / "best.safetensors")
+        state = _State(
+            step=content["step"],
+            best=tuple(content["best"]),
+            best_epoch=content["best_epoch"],
+            finished=content["finished"],
+            best_weights={name: tensor.to(device) for name, tensor in best.items()},
+        )
+        files = () if state.finished else ("weights.safetensors", "optimizer.safetensors")
+        tensors = [load_file(folder / name) for name in files]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return _State()  # damaged: start again
+    if not state.finished:
+        module.load_state_dict(tensors[0])
+        _restore_moments(module, optimizer, tensors[1])
+    return state
 
 
 def _moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

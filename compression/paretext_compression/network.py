@@ -99,7 +99,7 @@ def load(folder: Path) -> Network:
         weights = load_file(folder / _WEIGHTS)
         module = _cnn(shape) if shape["architecture"] == "cnn" else _transformer(shape)
         module.load_state_dict(weights)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: not a saved network: {error}") from error
     return Network(module.eval(), shape["architecture"], tuple(shape["inputs"]))
 

@@ -57,6 +57,8 @@ def network_steps(
                     checkpoint=work / f"checkpoint-{digest}",
                 )
                 _keep(_run(method, step, network, data, here), folder)
+                for checkpoint in work.glob(f"checkpoint-{digest}*"):
+                    shutil.rmtree(checkpoint, ignore_errors=True)
             else:
                 context.report(Event(f"{recipe.name}: {step.method}", 1.0, 0.0))
         # Always the one from disk: a resumed build and an uninterrupted one go on from the same.

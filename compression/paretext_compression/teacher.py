@@ -17,7 +17,7 @@ from torch import nn
 from paretext_compression.architecture import TRANSFORMERS
 from paretext_compression.network import Network, transformer_network
 from paretext_models.errors import InputError
-from paretext_models.manifest import Problem, TokenizerSpec
+from paretext_models.manifest import DataPart, Problem, Task, TokenizerSpec
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -68,8 +68,9 @@ def load_teacher(source: str) -> Teacher:
     if missing:
         raise InputError(f"model: {source} has no weights for {', '.join(sorted(missing)[:5])}")
     tokenizer = load_tokenizer(source)
+    check_vocabulary(source, config, tokenizer)
     limit = token_limit(config, tokenizer)
-    record = _record(source)
+    record = read_record(source)
     return Teacher(
         name=Path(source).name if Path(source).is_dir() else source,
         network=transformer_network(module.eval()),
@@ -100,7 +101,7 @@ def load_config(source: str) -> PretrainedConfig:
     try:
         with quiet():
             return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"model: {source} is neither a local model folder nor a hub name that can be reached:"
             f" {_first_line(error)}"
@@ -165,7 +166,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # of a damaged file, the library raises a bare Exception
         raise InputError(
             f"model: the tokenizer of {source} cannot be read: {_first_line(error)}"
         ) from error
@@ -174,12 +175,47 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def check_vocabulary(
+    source: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Raises: InputError: for a tokenizer that knows tokens which the model has no vectors for."""
+    tokens = 1 + max(tokenizer.get_vocab().values(), default=0)
+    if tokens > config.vocab_size:
+        raise InputError(
+            f"model: the tokenizer of {source} has {tokens} tokens, its embeddings only"
+            f" {config.vocab_size}; expected a tokenizer of this model"
+        )
+
+
 def token_limit(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> int:
     """The most tokens of one input, special tokens included."""
     positions = int(config.max_position_embeddings)
     if config.model_type == "roberta":  # its positions start behind the padding index
         positions -= int(config.pad_token_id) + 1
     return min(positions, int(min(tokenizer.model_max_length, 1 << 20)))
+
+
+def read_record(source: str) -> dict[str, Any] | None:
+    """What `paretext train` wrote beside a model; None where there is none.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    file = Path(source) / RECORD
+    if not file.is_file():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(file.read_text())
+        TokenizerSpec(max_tokens=record["max_tokens"])
+        Task.model_validate(record["task"])
+        for part in record["data"].values():
+            DataPart.model_validate(part)
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = repr(error).splitlines()[0]
+        raise InputError(
+            f"model: {file} is damaged: {what}; expected what `paretext train` wrote"
+        ) from error
 
 
 def weights_sha256(module: nn.Module) -> str:
@@ -218,18 +254,6 @@ def _problem(config: PretrainedConfig) -> Problem | None:
     if config.num_labels == 1:
         return "regression"
     return known.get(config.problem_type)
-
-
-def _record(source: str) -> dict[str, Any] | None:
-    file = Path(source) / RECORD
-    if not file.is_file():
-        return None
-    try:
-        record: dict[str, Any] = json.loads(file.read_text())
-        int(record["max_tokens"])
-        return record
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"model: {file} is damaged: {error!r}") from error
 
 
 def _first_line(error: BaseException) -> str:

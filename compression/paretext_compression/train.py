@@ -26,20 +26,25 @@ from paretext_compression.progress import Event, Report
 from paretext_compression.teacher import (
     RECORD,
     check_architecture,
+    check_vocabulary,
     load_config,
     load_tokenizer,
     load_weights,
     quiet,
+    read_record,
     token_limit,
 )
 from paretext_models import __version__, host
 from paretext_models.errors import InputError
 from paretext_models.manifest import Problem, TokenizerSpec
 from paretext_models.tokenizer import TextTokenizer
+from paretext_models.verify import sha256_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+# A teacher starts with a head of random weights, and needs more of them than a student.
+_STEPS = 500
 _PROBLEM_TYPES = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
@@ -80,18 +85,19 @@ def train(
     config = load_config(encoder)
     check_architecture(encoder, config)
     record = _record(encoder, data, options)
-    if (out / RECORD).is_file():
-        found: dict[str, Any] = json.loads((out / RECORD).read_text())
-        if found.get("key") == record["key"]:
-            report(Event("train", 1.0, message=f"{out} is already trained on this data"))
-            return found
-    if out.exists() and any(entry.name != "checkpoint" for entry in out.iterdir()):
+    found = read_record(str(out))
+    if found and found.get("key") == record["key"]:
+        report(Event("train", 1.0, message=f"{out} is already trained on this data"))
+        return found
+    # A checkpoint in it says that an earlier training was interrupted here.
+    if out.exists() and any(out.iterdir()) and not (out / "checkpoint").is_dir():
         raise InputError(f"--out: {out} holds something else; expected a new or empty folder")
     torch.set_num_threads(host.cores())
     torch.manual_seed(options.seed)  # for the weights that start from scratch
     _describe_task(config, data)
     module, _ = load_weights(encoder, config, ignore_mismatched_sizes=True)
     tokenizer = load_tokenizer(encoder)
+    check_vocabulary(encoder, config, tokenizer)
     limit = min(token_limit(config, tokenizer), options.max_tokens or 1 << 20)
     spec = TokenizerSpec(max_tokens=limit, pad_id=tokenizer.pad_token_id or 0)
     out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +137,7 @@ def _fit(
         return label_loss(logits.float(), batch["targets"], problem).mean()
 
     how = Fit(
-        epochs=options.epochs or automatic_epochs(len(train), batch_size),
+        epochs=options.epochs or automatic_epochs(len(train), batch_size, _STEPS),
         batch_size=batch_size,
         learning_rate=options.learning_rate or automatic_rate(network.transformer.config),
         seed=options.seed,
@@ -153,12 +159,12 @@ def _fit(
 
 def automatic_batch(rows: int) -> int:
     """Small sets need many steps, large ones few but full: 16, 32 or 64 texts."""
-    return 16 if rows < 2_000 else 32 if rows < 20_000 else 64
+    return 16 if rows < 1_000 else 32 if rows < 20_000 else 64
 
 
 def automatic_rate(config: PretrainedConfig) -> float:
-    """Narrow encoders take larger steps: 2e-4 at a width of 384, 5e-5 at 768, 3e-5 at 1024."""
-    return float(2e-4 * (384 / config.hidden_size) ** 2)
+    """Narrow encoders take larger steps: 3e-4 at a width of 384, 5e-5 at 768, 2.4e-5 at 1024."""
+    return float(3e-4 * (384 / config.hidden_size) ** 2.585)
 
 
 def _describe_task(config: PretrainedConfig, data: LabelledData) -> None:
@@ -177,7 +183,8 @@ def _text_tokenizer(content: str, spec: TokenizerSpec, out: Path) -> TextTokeniz
 
 def _record(encoder: str, data: LabelledData, options: TrainOptions) -> dict[str, Any]:
     parts = {name: part.model_dump() for name, part in data.parts().items()}
-    inputs = {"encoder": encoder, "data": parts, "options": asdict(options)}
+    files = {} if not Path(encoder).is_dir() else _hashes(Path(encoder))
+    inputs = {"encoder": encoder, "files": files, "data": parts, "options": asdict(options)}
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return {
         "paretext": __version__,
@@ -185,6 +192,12 @@ def _record(encoder: str, data: LabelledData, options: TrainOptions) -> dict[str
         "task": data.task.model_dump(mode="json"),
         **inputs,
     }
+
+
+def _hashes(encoder: Path) -> dict[str, str]:
+    """Of the files that a model is loaded from: another encoder may take the place of this one."""
+    names = (*encoder.glob("*.safetensors"), *encoder.glob("*.json"), *encoder.glob("*.txt"))
+    return {file.name: sha256_of(file) for file in sorted(names)}
 
 
 def _write(network: Network, tokenizer: Any, record: dict[str, Any], out: Path) -> None:

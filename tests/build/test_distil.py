@@ -140,7 +140,7 @@ def test_which_layer_is_imitated(layers: int, teacher_layers: int, expected: lis
     [(10, 32, 15), (2_000, 32, 10), (100_000, 32, 3), (0, 32, 15), (1_281, 32, 15)],
 )
 def test_small_sets_are_gone_through_more_often(rows: int, batch_size: int, expected: int) -> None:
-    assert automatic_epochs(rows, batch_size) == expected
+    assert automatic_epochs(rows, batch_size, 600) == expected
 
 
 def test_a_student_comes_closer_to_its_teacher() -> None:

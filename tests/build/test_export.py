@@ -111,6 +111,14 @@ def test_all_that_can_be_fused_is(architecture: Architecture, make: Make) -> Non
     assert heads == [layer.heads for layer in encoder_layers(network.transformer)]
 
 
+@architectures
+def test_exporting_leaves_the_network_as_it_was(architecture: Architecture) -> None:
+    network = tiny_classifier(architecture)
+    before = network.transformer.config.to_dict()
+    export(network)
+    assert network.transformer.config.to_dict() == before
+
+
 def test_what_was_not_fused_is_named() -> None:
     network = tiny_classifier("bert")
     missing = ["Attention: 0 of 2", "SkipLayerNormalization: 0 of 4", "BiasGelu: 0 of 2"]

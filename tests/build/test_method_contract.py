@@ -27,6 +27,7 @@ from paretext_models.runner import SingleRunner
 from tiny_models import (
     ARCHITECTURES,
     MAX_TOKENS,
+    QUICK,
     Architecture,
     drawn_data,
     tiny_classifier,
@@ -34,8 +35,6 @@ from tiny_models import (
 )
 
 METHODS = schema.find_methods()
-# Of the parameters that cost time; a method takes those of these names that it has.
-QUICK = {"epochs": 1, "recovery_epochs": 1, "rounds": 2, "copies": 1, "multiple": 8}
 PROBLEMS: tuple[Problem, ...] = ("single_label", "multi_label", "regression")
 
 every = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -135,6 +135,14 @@ def test_importance_of_heads_is_the_mean_slope_of_each_texts_loss(
     np.testing.assert_allclose(np.array(found), np.array(expected), rtol=2e-3, atol=1e-4)
 
 
+def test_every_text_counts_the_same_whatever_batch_it_is_in() -> None:
+    network, single = double("bert"), tiny_classifier("bert")
+    rows = drawn_examples(70, longest=6)  # a full batch and a small one
+    expected = naive_head_importance(network, rows, "single_label")
+    found = heads.head_importance(single, TrainingData(rows, rows), tiny_context(single))
+    np.testing.assert_allclose(np.array(found), np.array(expected), rtol=2e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("problem", ["multi_label", "regression"])
 def test_importance_of_heads_follows_the_problems_loss(problem: Problem) -> None:
     labels = 1 if problem == "regression" else 3

@@ -57,7 +57,7 @@ class Parameters:
     multiple: Annotated[
         int, Field(ge=1, le=256, description="each layer keeps a multiple of this many")
     ] = 32
-    rounds: Annotated[int, Field(ge=1, le=64, description="cut in this many rounds")] = 3
+    rounds: Annotated[int, Field(ge=1, le=64, description="cut in this many rounds")] = 2
     recovery_epochs: Annotated[
         int, Field(ge=0, le=100, description="epochs of distillation between two rounds")
     ] = 1

@@ -55,7 +55,7 @@ class Parameters:
         Literal["global", "layer"],
         Field(description="rank the heads of all layers together, or of each layer apart"),
     ] = "global"
-    rounds: Annotated[int, Field(ge=1, le=64, description="cut in this many rounds")] = 3
+    rounds: Annotated[int, Field(ge=1, le=64, description="cut in this many rounds")] = 2
     recovery_epochs: Annotated[
         int, Field(ge=0, le=100, description="epochs of distillation between two rounds")
     ] = 1
