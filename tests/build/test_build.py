@@ -200,9 +200,9 @@ def test_the_test_part_only_reports(cases: Cases, tmp_path: Path) -> None:
         one.build(folder, recipes=chosen)
     first, second = variants(tmp_path / "first"), variants(tmp_path / "second")
     assert hashes(tmp_path / "first") == hashes(tmp_path / "second"), "the test part was used"
-    for name, variant in first.items():
-        assert not second[name].manifest.lineage.teacher_trained_elsewhere
-        assert variant.manifest.measured.primary != second[name].manifest.measured.primary
+    assert not any(one.manifest.lineage.teacher_trained_elsewhere for one in second.values())
+    recall = [each["fp32"].manifest.measured.per_class_recall for each in (first, second)]
+    assert recall[0] != recall[1]
 
 
 def test_shared_steps_are_done_once(cases: Cases, tmp_path: Path) -> None:
