@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from paretext_compression.progress import Event, Report
 from paretext_compression.teacher import Teacher, load_teacher
 from paretext_models import host
 from paretext_models.errors import InputError, StoreError
-from paretext_models.manifest import Lineage, Manifest, Measured, SinglePlan, Task
+from paretext_models.manifest import Lineage, Manifest, Measured, Parity, SinglePlan, Task
 from paretext_models.probes import PROBES, write_probes
 from paretext_models.recipe import Recipe, validate
 from paretext_models.runner import SingleRunner
@@ -114,6 +114,7 @@ class Workshop:
         self.task = self.data.task
         self.device = pick_device(options.device)
         options.work.mkdir(parents=True, exist_ok=True)
+        self._last_export: Any = (None, None, None)
 
     def check_recipes(self) -> None:
         """Raises: FaultsError: if a recipe does not fit the teacher's architecture."""
@@ -149,12 +150,7 @@ class Workshop:
             self.options.work,
             self._key,
         )
-        self.report(Event(f"{recipe.name}: export", 0.0))
-        graph = exported(network)
-        checked = parity(network, graph, self._training.train, self._longest)
-        for missing in missing_fusions(graph, network):
-            self.report(Event(recipe.name, message=f"{recipe.name}: not fused: {missing}"))
-        self.report(Event(recipe.name, gate=f"parity {checked.max_abs_difference:.1e}: passed"))
+        graph, checked = self._export(recipe, network)
         final = arithmetic_and_storage(recipe, graph, self._context)
         with store.staging(self.options.name) as folder:
             self._write(folder, final)
@@ -184,6 +180,19 @@ class Workshop:
                 folder, manifest, teacher=self.teacher.name, first_is_default=False
             )
         return Built(manifest, revision, reused=False)
+
+    def _export(self, recipe: Recipe, network: Network) -> tuple[onnx.ModelProto, Parity]:
+        """The fused graph and its parity; the last one is kept, for `int8` follows `fp32`."""
+        if network is not self._last_export[0]:
+            self.report(Event(f"{recipe.name}: export", 0.0))
+            graph = exported(network)
+            checked = parity(network, graph, self._training.train, self._longest)
+            for missing in missing_fusions(graph, network):
+                self.report(Event(recipe.name, message=f"{recipe.name}: not fused: {missing}"))
+            self._last_export = network, graph, checked
+        _, graph, checked = self._last_export
+        self.report(Event(recipe.name, gate=f"parity {checked.max_abs_difference:.1e}: passed"))
+        return graph, checked
 
     def _write(self, folder: Path, graph: onnx.ModelProto) -> None:
         import onnx

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 # A teacher starts with a head of random weights, and needs more of them than a student.
-_STEPS = 500
+_STEPS = 450
 _HIGHEST_RATE = 5e-4
 _PROBLEM_TYPES = {
     "single_label": "single_label_classification",
