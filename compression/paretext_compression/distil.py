@@ -23,7 +23,7 @@ from paretext_compression.network import Network
 from paretext_compression.progress import Event
 
 # Fewer steps than this leave a small data set half learnt; many more waste time on a large one.
-_STEPS = 300
+_STEPS = 250
 _EPOCHS = (3, 15)
 
 

@@ -55,7 +55,7 @@ class Parameters:
     ] = (1, 3, 5)
     dropout: Annotated[float, Field(ge=0, lt=1, description="while training")] = 0.3
     epochs: Annotated[
-        int, Field(ge=0, le=1000, description="passes over train; 0: for about 300 steps")
+        int, Field(ge=0, le=1000, description="passes over train; 0: for about 250 steps")
     ] = 10
     batch_size: Annotated[int, Field(ge=1, le=4096, description="texts a step")] = 64
     learning_rate: Annotated[float, Field(gt=0, le=1, description="peak learning rate")] = 1e-3
@@ -65,7 +65,7 @@ class Parameters:
     ] = 0.3
     copies: Annotated[
         int, Field(ge=0, le=100, description="altered copies of each text for the teacher to label")
-    ] = 6
+    ] = 5
     patience: Annotated[
         int, Field(ge=1, le=1000, description="epochs without a gain on tune before it stops")
     ] = 4

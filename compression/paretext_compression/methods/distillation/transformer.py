@@ -46,7 +46,7 @@ class Parameters:
     """How the student is taught."""
 
     epochs: Annotated[
-        int, Field(ge=0, le=1000, description="passes over train; 0: for about 300 steps")
+        int, Field(ge=0, le=1000, description="passes over train; 0: for about 250 steps")
     ] = 0
     batch_size: Annotated[int, Field(ge=1, le=4096, description="texts a step")] = 32
     learning_rate: Annotated[float, Field(gt=0, le=1, description="peak learning rate")] = 2e-4
