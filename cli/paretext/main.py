@@ -61,7 +61,7 @@ for _command in (demo, train, build, profile, report, verify, recipes, serve):
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 wrong usage or input."""
     try:
-        app()
+        app(prog_name="paretext")  # also as `python -m paretext`
     except ParetextError as error:
         typer.echo(f"paretext: {error}", err=True)
         sys.exit(error.exit_code)
