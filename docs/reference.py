@@ -19,12 +19,13 @@ FILE = Path(__file__).with_suffix(".md")
 HEADERS = {
     "X-Variant": "exactly this variant, never another; unknown: 404 naming those there are",
     "X-Device": "a device the server knows: an execution target (`cpu`, `cuda:0`) or a class from"
-    " `PARETEXT_DEVICE_CLASSES`; unknown: 404 naming those there are",
+    " `PARETEXT_DEVICE_CLASSES`; unknown, or no variant fits it: 404 naming the others",
     "X-Min-Accuracy": "never below this measured accuracy, 0 to 1; `0.9;bound=lower` counts the"
     " lower end of the 95 % interval",
     "Prefer": "`handling=strict`: 412 with each variant's figures where none meets the conditions;"
     " without it the nearest one answers, with reason `best_effort`",
-    "X-Deadline-Ms": "drop the request, unexecuted, once it is this old: 504",
+    "X-Deadline-Ms": "drop the request, unexecuted, if it still waits at this age: 504; what runs"
+    " already is answered",
     "X-Request-Id": "echoed, and in the log; made where absent",
     "Authorization": "`Bearer KEY`, where keys are configured",
 }
@@ -37,7 +38,8 @@ ANSWERS = {
     "X-Predicted-Latency-Ms": "the profile's p95 at this length and the queue ahead, where this"
     " host was profiled",
     "X-Request-Id": "the request's id",
-    "Server-Timing": "milliseconds to `tokenize`, in the `queue`, and of `inference`",
+    "Server-Timing": "milliseconds: to `tokenize`, in the `queue` (of a list, between its texts"
+    " too), and of `inference`; the texts of a list add up",
 }
 ENDPOINTS = {
     "POST /v1/classify": "classify one input or a list",

@@ -92,7 +92,10 @@ def train(
         return found
     # A checkpoint in it says that an earlier training was interrupted here.
     if out.exists() and any(out.iterdir()) and not (out / "checkpoint").is_dir():
-        raise InputError(f"--out: {out} holds something else; expected a new or empty folder")
+        what = "a classifier of other data, encoder or options" if found else "other files"
+        raise InputError(
+            f"--out: {out} holds something else ({what}); expected a new or empty folder"
+        )
     torch.set_num_threads(host.cores())
     torch.manual_seed(options.seed)  # for the weights that start from scratch
     _describe_task(config, data)

@@ -19,12 +19,13 @@ import onnxruntime
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from paretext_models import host
+from paretext_models.footprint import footprint
 from paretext_models.manifest import Manifest
 from paretext_models.runner import Runner, open_runner
 from paretext_models.store import StoredVariant
 from paretext_models.tokenizer import Encoded
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 TOKEN_BUCKETS = (16, 64, 128)
 _RUNS = 200
 _SECONDS = 2.0
@@ -52,7 +53,7 @@ class HostProfile(BaseModel):
     host: dict[str, str]
     plan: str = "one text per run and core"
     load_seconds: float
-    resident_bytes: int = Field(description="what loading the variant added to the process")
+    resident_bytes: int = Field(description="what loading the variant adds to a process")
     buckets: tuple[BucketProfile, ...]
 
     def predicted_ms(self, tokens: int, quantile: str = "p50") -> float:
@@ -85,18 +86,14 @@ def cached_profile(
 
 def measure(stored: StoredVariant, *, device: str = "cpu") -> HostProfile:
     """Measure a variant. It should have the machine to itself meanwhile."""
-    before = host.resident_bytes()
-    start = time.perf_counter()
+    cost = footprint(stored.folder, device)
     runner = open_runner(stored.folder, stored.manifest, device=device)
-    runner.logits([_text(stored.manifest, 8, seed=0)])
-    load_seconds = time.perf_counter() - start
-    resident = max(0, host.resident_bytes() - before)
     limit = stored.manifest.tokenizer.max_tokens
     tokens = sorted({min(bucket, limit) for bucket in TOKEN_BUCKETS})
     return HostProfile(
         host=_conditions(device),
-        load_seconds=load_seconds,
-        resident_bytes=resident,
+        load_seconds=cost.load_seconds,
+        resident_bytes=cost.resident_bytes,
         buckets=tuple(_measure_bucket(runner, stored.manifest, count) for count in tokens),
     )
 

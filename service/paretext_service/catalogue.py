@@ -237,6 +237,11 @@ def check_store(settings: Settings) -> None:
     if not folder.is_dir():
         raise InputError(f"there is no store at {folder}; build one, or name another folder")
     there = Store(folder).models()
+    if not there and (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} is a model, not a store; make one of it: paretext build {folder} --data DATA"
+            " --store STORE"
+        )
     missing = [name for name in settings.models if name not in there]
     if missing:
         raise InputError(

@@ -22,7 +22,7 @@ class Problem(Enum):
     NOT_FOUND = 404, "There is nothing at this path"
     UNKNOWN_MODEL = 404, "There is no such model"
     UNKNOWN_VARIANT = 404, "There is no such variant"
-    UNKNOWN_DEVICE = 404, "There is no such device"
+    UNKNOWN_DEVICE = 404, "There is no such device, or no variant fits it"
     METHOD_NOT_ALLOWED = 405, "The path does not take this method"
     REQUEST_TIMEOUT = 408, "The request arrived too slowly"
     CONDITIONS_NOT_MET = 412, "No variant meets the conditions"

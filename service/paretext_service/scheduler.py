@@ -54,8 +54,8 @@ class Ticket:
         ended: called once, from any thread, when the ticket has ended.
     """
 
-    __slots__ = ("_left", "_taken", "end", "ended", "items", "results", "run", "started",
-                 "submitted")  # fmt: skip
+    __slots__ = ("_left", "_taken", "end", "ended", "finished", "items", "results", "run",
+                 "started", "submitted", "worked")  # fmt: skip
 
     def __init__(
         self, items: Sequence[Any], run: Callable[[Any], Any], ended: Callable[[], None]
@@ -67,6 +67,8 @@ class Ticket:
         self.results: list[Any] = [None] * len(items)
         self.submitted = 0.0
         self.started = 0.0  # when the first text was taken
+        self.finished = 0.0
+        self.worked = 0.0  # seconds that its texts ran, added up
         self._taken = 0
         self._left = len(items)
 
@@ -76,8 +78,12 @@ class Ticket:
 
     @property
     def queue_seconds(self) -> float:
-        """How long the first text waited; 0 if none ever ran."""
-        return max(0.0, self.started - self.submitted)
+        """How long it waited: for its first text, and of a list between its texts as well.
+
+        0 if none ever ran. Texts of a list that ran side by side hide some of the waiting.
+        """
+        first = max(0.0, self.started - self.submitted)
+        return max(first, self.finished - self.submitted - self.worked) if self.started else 0.0
 
 
 class Scheduler:
@@ -191,6 +197,7 @@ class Scheduler:
         with self._lock:
             ticket.results[index] = result
             ticket._left -= 1
+            ticket.worked += seconds
             last = ticket._left == 0
             weight = _MEAN_WEIGHT if self._mean_seconds else 1.0
             self._mean_seconds += weight * (seconds - self._mean_seconds)
@@ -202,6 +209,7 @@ class Scheduler:
             if ticket.end is not None:
                 return
             ticket.end = end
+            ticket.finished = time.perf_counter()
             self._waiting -= ticket.untaken
             self._open.discard(ticket)
         try:

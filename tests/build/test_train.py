@@ -174,7 +174,7 @@ def test_a_folder_that_holds_something_else_is_refused(cases: Cases, tmp_path: P
     case = cases("single_label")
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(
-        InputError, match=r"--out: .* holds something else; expected a new or empty"
+        InputError, match=r"--out: .* holds something else \(.*\); expected a new or empty"
     ):
         train(str(case.encoder), case.data, tmp_path, ONE_EPOCH, silent)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]

@@ -6,6 +6,8 @@ import pytest
 
 from paretext_models import host
 from paretext_models import profile as profile_module
+from paretext_models.errors import StoreError
+from paretext_models.footprint import footprint
 from paretext_models.manifest import TokenizerSpec
 from paretext_models.profile import BucketProfile, HostProfile, cached_profile, measure, profile
 from paretext_models.settings import cache_folder
@@ -112,3 +114,15 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "paretext"
+
+
+def test_memory_is_measured_in_a_process_of_its_own(stored: StoredVariant) -> None:
+    """A process that has freed memory before would say that loading costs none."""
+    released = bytearray(200_000_000)
+    del released
+    assert footprint(stored.folder).resident_bytes > 100_000
+
+
+def test_a_variant_that_cannot_be_loaded_has_no_footprint(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be measured"):
+        footprint(tmp_path)

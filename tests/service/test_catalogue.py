@@ -188,3 +188,9 @@ def test_check_store(store: Path, tmp_path: Path) -> None:
         check_store(Settings(store=store, models=("other",)))
     with pytest.raises(InputError, match="no device 'tpu'"):
         check_store(Settings(store=store, device="tpu"))
+
+
+def test_a_model_is_not_taken_for_a_store(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="is a model, not a store"):
+        check_store(Settings(store=tmp_path))

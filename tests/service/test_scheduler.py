@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -200,3 +201,20 @@ def test_a_closed_event_loop_does_not_stop_a_worker(one_worker: Scheduler) -> No
     after = Waiting([2], lambda x: x)
     one_worker.submit(after.ticket)
     assert after.wait() == [2]
+
+
+def test_a_list_counts_the_time_between_its_texts_as_queueing() -> None:
+    scheduler = Scheduler(workers=1, max_waiting=100)
+    ended = [threading.Event(), threading.Event()]
+    texts = [
+        Ticket([0.02] * 4, time.sleep, ended[0].set),
+        Ticket([0.02] * 4, time.sleep, ended[1].set),
+    ]
+    for ticket in texts:
+        scheduler.submit(ticket)
+    scheduler.start()
+    assert all(event.wait(10) for event in ended)
+    scheduler.close()
+    for ticket in texts:  # the two take turns: each waits while the other one runs
+        assert ticket.queue_seconds >= 0.05
+        assert ticket.queue_seconds <= ticket.finished - ticket.submitted
