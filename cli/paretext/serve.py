@@ -41,7 +41,11 @@ def serve(options: dict[str, Any], ready: Callable[[str], None] | None = None) -
         faults = error.errors(include_url=False, include_context=False)
         raise InputError("\n".join(["settings:", *map(_line, faults)])) from None
     except SettingsError as error:
-        raise InputError(f"settings: {error}: {error.__cause__}") from None
+        # Only a variable that holds a structure is parsed as JSON, and there is one such.
+        raise InputError(
+            f"settings: PARETEXT_DEVICE_CLASSES (device_classes): not JSON: {error.__cause__};"
+            ' expected such as {"edge": {"target": "cpu", "max_file_mb": 10}}'
+        ) from None
     code = server.run(settings, ready=ready)
     if code:
         raise typer.Exit(code)

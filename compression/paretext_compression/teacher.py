@@ -102,9 +102,13 @@ def load_config(source: str) -> PretrainedConfig:
         with quiet():
             return AutoConfig.from_pretrained(source)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if Path(source).exists():
+            raise InputError(
+                f"model: the config.json of {source} cannot be read: {_first_line(error)}"
+            ) from error
         raise InputError(
-            f"model: {source} is neither a local model folder nor a hub name that can be reached:"
-            f" {_first_line(error)}"
+            f"model: {source} is neither a local model folder nor a hub name that can be reached"
+            f" (there is no folder {source} here; the hub: {_first_line(error)})"
         ) from error
 
 
