@@ -326,15 +326,16 @@ def _load_data(options: BuildOptions, teacher: Teacher) -> tuple[LabelledData, b
     task = Task.model_validate(record["task"]) if record else None
     problem = task.problem if task else teacher.problem
     labels = None if problem == "regression" else teacher.labels
-    data = load(options.data, problem=problem, labels=labels, trained_elsewhere=record is None)
+    elsewhere = record is None
+    data = load(options.data, problem=problem, labels=labels, trained_elsewhere=elsewhere)
     if record is not None:
         parts = {name: part.model_dump() for name, part in data.parts().items()}
         if parts != record["data"]:
+            elsewhere = True
             data = load(options.data, problem=problem, labels=labels, trained_elsewhere=True)
-            return data, True
     if len(data.task.labels) != len(teacher.labels):
         raise InputError(
             f"model: {options.model} has {len(teacher.labels)} labels, the data {options.data} has"
             f" {len(data.task.labels)}; expected the same"
         )
-    return data, record is None
+    return data, elsewhere

@@ -6,7 +6,7 @@ BERT Model Compression", equation 7 (normalised hidden states).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -39,6 +39,12 @@ class Distillation:
     hidden: float = 0.0
     copies: int = 0
     patience: int = 4
+
+    @classmethod
+    def of(cls, parameters: object) -> Distillation:
+        """From a method's parameters, by name; what a method does not offer keeps its default."""
+        names = [field.name for field in fields(cls) if hasattr(parameters, field.name)]
+        return cls(**{name: getattr(parameters, name) for name in names})
 
 
 def distil(student: Network, data: TrainingData, context: Context, how: Distillation) -> Network:

@@ -91,16 +91,8 @@ def network(
     with torch.no_grad():
         student.embeddings.weight.copy_(principal(table.cpu(), parameters.embedding))
         student.embeddings.weight[context.tokenizer.pad_id] = 0
-    how = Distillation(
-        epochs=parameters.epochs,
-        batch_size=parameters.batch_size,
-        learning_rate=parameters.learning_rate,
-        temperature=parameters.temperature,
-        hard=parameters.hard,
-        copies=parameters.copies,
-        patience=parameters.patience,
-    )
-    return distil(Network(student, "cnn", ("input_ids", "attention_mask")), data, context, how)
+    untaught = Network(student, "cnn", ("input_ids", "attention_mask"))
+    return distil(untaught, data, context, Distillation.of(parameters))
 
 
 def principal(table: Tensor, size: int) -> Tensor:

@@ -69,14 +69,4 @@ def network(
     parameters: Parameters, network: Network, data: TrainingData, context: Context
 ) -> Network:
     """Train a copy of the network; its best epoch on `tune` is returned."""
-    how = Distillation(
-        epochs=parameters.epochs,
-        batch_size=parameters.batch_size,
-        learning_rate=parameters.learning_rate,
-        temperature=parameters.temperature,
-        hard=parameters.hard,
-        hidden=parameters.hidden,
-        copies=parameters.copies,
-        patience=parameters.patience,
-    )
-    return distil(network, data, context, how)
+    return distil(network, data, context, Distillation.of(parameters))
